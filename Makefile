@@ -1,0 +1,35 @@
+# Everything runs in .venv, which `make setup` builds from requirements.lock. PYTHON=... chooses its interpreter.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint bench lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup:  ## build .venv, or do nothing while the lock is unchanged
+	@tools/setup.sh
+
+demo: setup  ## solve, train and compare a small suite; writes report/
+	@status=0; .venv/bin/variform bench demo --out report || status=$$?; \
+	echo "The report is in $(CURDIR)/report"; exit $$status
+
+test: setup  ## the quick tests
+	.venv/bin/python -m pytest -m "not slow" -q
+
+test-slow: setup  ## the tests that take minutes
+	.venv/bin/python -m pytest -m slow -q
+
+lint: setup  ## formatting, lint rules, and who may import whom
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	@tools/check_imports.sh
+
+bench: setup  ## measure speed
+	.venv/bin/python -m variform.benchmarks.speed
+
+lock:  ## resolve setup.cfg into requirements.lock; LOCK_FLAGS=--upgrade takes the newest versions
+	@tools/setup.sh lock $(LOCK_FLAGS)
+
+clean:  ## remove what builds and tests leave; keeps .venv, runs and reports
+	rm -rf .lint build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
