@@ -4,8 +4,8 @@
 #   tools/setup.sh                 make .venv agree with the lock; returns at once when it already does
 #   tools/setup.sh lock [FLAG ...] resolve setup.cfg into requirements.lock with the locked uv
 #
-# The last step writes a stamp: the hash of all that .venv was made from. Any change, and any step that did not end,
-# leaves no valid stamp, so the next call does the work again.
+# The last step writes a stamp: the hash of all that .venv was made from. After a change, or a step that did not end,
+# the stamp does not match, and the next call does the work again.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -54,8 +54,8 @@ find_python() {
 
 base_prefix() { "$1" -c 'import sys; print(sys.base_prefix)'; }
 
-# .venv was finished once, was made for this folder (scripts hold its path) and by the interpreter asked for, if one was.
-# One that was never finished may hold half-written packages that look installed: it is made anew, from uv's cache.
+# .venv is whole, was made for this folder (scripts hold its path) and by the interpreter asked for, if one was.
+# Without a stamp it may hold half-written packages that look installed: it is made anew, quickly, from uv's cache.
 venv_is_usable() {
     [[ -f $stamp ]] && grep -q "^command = .* $venv\$" "$venv/pyvenv.cfg" && is_suitable "$venv/bin/python" && is_asked_for
 }
@@ -65,7 +65,7 @@ make_venv() {
     if venv_is_usable; then return; fi
     local python
     python=$(find_python)
-    say "making .venv with $("$python" --version) ($python)"
+    say "making .venv with $("$python" --version) ($python); new packages: 3 GB to download, 7 GB on disk"
     "$python" -m venv --clear "$venv"
 }
 
@@ -97,8 +97,9 @@ sync() {
     make_venv
     rm -f "$stamp"
     make_uv
-    say "installing requirements.lock; the first time this downloads some 7 GB, most of it torch's CUDA libraries"
+    say "installing requirements.lock"
     "$venv/bin/uv" pip sync --python "$venv/bin/python" --require-hashes requirements.lock
+    echo synced >"$stamp"
     say "installing variform"
     "$venv/bin/uv" pip install --python "$venv/bin/python" --quiet --no-deps --no-build-isolation --editable .
     fingerprint >"$stamp.new"
