@@ -1,0 +1,69 @@
+"""The heat equation, in a box held at zero and on a periodic box."""
+
+from __future__ import annotations
+
+import math
+
+from ufl import cos, exp, grad, inner, pi, sin
+
+from variform.evolution import Evolution
+from variform.meshes import UnitSquare
+from variform.problem import Dirichlet, Dt, Field, Periodic, Problem
+from variform.task import Parameter
+
+
+class Heat(Problem):
+    """Find T with dT/dt = div(k grad T), T = 0 on the boundary of the unit square, T = sin(pi x) sin(pi y) at first.
+
+    The exact solution decays: T = exp(-2 pi^2 k t) sin(pi x) sin(pi y).
+
+    Source: Evans, Partial Differential Equations, section 2.3.
+    """
+
+    fields = {"T": Field("temperature", unit="K")}
+    parameters = {"diffusivity": Parameter("k", default=1.0, unit="m^2/s", above=0.0)}
+    conditions = [Dirichlet("T", 0.0)]
+    time = (0.0, 0.05)
+
+    def geometry(self, p):
+        return UnitSquare()
+
+    def residual(self, s, v):
+        T, w = s.u["T"], v["T"]  # noqa: N806
+        return (Dt(T) * w + s.p.diffusivity * inner(grad(T), grad(w))) * s.dx
+
+    def initial(self, x, p):
+        return sin(pi * x[0]) * sin(pi * x[1])
+
+    def exact(self, x, t, p):
+        return exp(-2 * pi**2 * p.diffusivity * t) * self.initial(x, p)
+
+    def measure(self, solution):
+        return {"heat": solution.integrate()}
+
+    def reference(self):
+        return {"heat": 4 / math.pi**2 * math.exp(-2 * math.pi**2 * self.values["diffusivity"] * self.time[1])}
+
+
+class HeatPeriodic(Heat, Evolution):
+    """dT/dt = div(k grad T) on the periodic unit square, from T = exp(cos(2 pi x) + sin(2 pi y)) / 4."""
+
+    parameters = {"diffusivity": Parameter("k", default=0.1, unit="m^2/s", above=0.0)}
+    conditions = [Periodic("T", axes=(0, 1))]
+
+    def initial(self, x, p):
+        return exp(cos(2 * pi * x[0]) + sin(2 * pi * x[1])) / 4
+
+    def exact(self, x, t, p):
+        return None
+
+    def reference(self):
+        # Heat is conserved: the integral of the initial values, I0(1)^2 / 4.
+        bessel_i0_of_1 = 1.2660658777520084
+        return {"heat": bessel_i0_of_1**2 / 4}
+
+    def box(self, p):
+        return (0.0, 0.0), (1.0, 1.0)
+
+    def linear(self, k, p):
+        return -p.diffusivity * (k[0] ** 2 + k[1] ** 2)

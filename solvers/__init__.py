@@ -1,0 +1,46 @@
+"""One instance to a solution: the methods by name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+from variform.errors import InputError, unknown
+from variform.problem import Problem
+from variform.solution import Solution
+
+METHODS = {
+    "fem": ("variform.solvers.fem", "finite elements (DOLFINx, PETSc)"),
+    "pinn": ("variform.solvers.neural.pinn", "a network trained on the strong residual"),
+    "ritz": ("variform.solvers.neural.ritz", "a network trained on the energy"),
+    "spectral": ("variform.solvers.spectral", "Fourier pseudo-spectral, ETDRK4 (periodic boxes)"),
+}
+"""Name on the command line -> module with `solve(problem, *, ...)`, and what it is."""
+
+
+def solve(problem: Problem, method: str = "fem", **options: Any) -> Solution:
+    """Solve one instance by the method of this name; options are those of its `solve`.
+
+    Raises:
+        InputError: no such method or option; and what the method itself refuses.
+        ComputationError: the method did not converge.
+    """
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    function = _module(method).solve
+    allowed = set(inspect.signature(function).parameters) - {"problem", "task", "progress"}
+    for name in options:
+        if name not in allowed and name != "progress":
+            raise unknown(f"option of method {method!r}", name, allowed)
+    return function(problem, **options)
+
+
+def _module(method: str) -> Any:
+    name, _ = METHODS[method]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("variform"):
+            raise
+        raise InputError(f"method {method!r} needs {error.name}: install variform[fem]") from error

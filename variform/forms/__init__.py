@@ -1,0 +1,7 @@
+"""The compiler: strong form, fluxes, residuals and energies in torch, from the weak form in UFL."""
+
+from variform.forms.interpret import Interpreter, lower
+from variform.forms.spaces import Space
+from variform.forms.weak import WeakForm
+
+__all__ = ["Interpreter", "Space", "WeakForm", "lower"]

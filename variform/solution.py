@@ -1,0 +1,82 @@
+"""What every solver returns: values anywhere, what it cost, how it ended."""
+
+from __future__ import annotations
+
+import resource
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from variform.mesh import Mesh
+from variform.quadrature import cell_quadrature
+
+Status = Literal["done", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Wall time [s] in all and by stage; peak memory [MB]; unknowns: dofs of a mesh or grid, or network parameters."""
+
+    wall_s: float
+    stages: dict[str, float] = field(default_factory=dict)
+    dofs: int | None = None
+    parameters: int | None = None
+    peak_memory_mb: float | None = None
+
+
+class Stopwatch:
+    """Wall time by stage: `with watch("assemble"): ...`."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.stages: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[stage] = self.stages.get(stage, 0.0) + time.perf_counter() - start
+
+    def cost(self, *, dofs: int | None = None, parameters: int | None = None) -> Cost:
+        """Everything since the stopwatch was made; memory is the peak of the whole process so far."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return Cost(time.perf_counter() - self._start, dict(self.stages), dofs, parameters, peak)
+
+
+class Solution(ABC):
+    """A solved instance. Final classes: one per support (mesh, grid, network)."""
+
+    status: Status
+    cost: Cost
+    support: Literal["mesh", "grid", "network"]
+    mesh: Mesh
+    """A mesh of the domain, on which pictures are drawn and integrals taken."""
+    discretization: dict[str, Any]
+    """How it was discretised, for the record: mesh, element or network, tolerances, iterations."""
+
+    @abstractmethod
+    def at(self, x: np.ndarray, *, field: str | None = None, t: float | None = None, derivatives: int = 0) -> np.ndarray:
+        """Values or gradients of one field.
+
+        Args:
+            x: points [m], shape (dim, n).
+            field: name of the field; the first by default.
+            t: time [s]; the last computed by default.
+            derivatives: 0 for values, shape (*field shape, n); 1 for gradients, shape (*field shape, dim, n).
+
+        Returns:
+            NaN at points outside the domain.
+        """
+
+    def integrate(self, function: Callable[[np.ndarray], np.ndarray] | None = None, *, degree: int = 4, **at: Any) -> Any:
+        """Integral over the domain of the field, or of function(values); `at` takes field, t and derivatives."""
+        rule = cell_quadrature(self.mesh, degree)
+        values = self.at(rule.x, **at)
+        return (values if function is None else function(values)) @ rule.w

@@ -1,0 +1,122 @@
+"""What runner, store and report know of anything to be solved: a name, parameters, a reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+
+from variform.errors import InputError, unknown
+
+Function = Callable[[Any], Any]
+"""A scalar field: coordinates (dim, ...) [m] to values (...), on NumPy arrays and torch tensors alike."""
+
+
+class Law(Protocol):
+    """A distribution over fields."""
+
+    def sample(self, seed: int, index: int) -> Function:
+        """Sample number `index`; the same (seed, index) gives the same field on every machine."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number, a number per region, or a field that an instance of a task may change.
+
+    Args:
+        description: what it is, in words.
+        default: a number; a dict region -> number; or, for a field, a callable x -> values.
+        unit: SI unit, or "-".
+        above: the values lie strictly above this bound.
+        at_least: the values are no smaller than this bound.
+        field: the value may vary in space.
+        smooth: a field with a continuous gradient (kept in the solution's own Lagrange space);
+            otherwise piecewise constant, one value a cell.
+    """
+
+    description: str
+    default: Any
+    unit: str = "-"
+    above: float | None = None
+    at_least: float | None = None
+    field: bool = False
+    smooth: bool = True
+
+    @property
+    def per_region(self) -> bool:
+        return isinstance(self.default, Mapping)
+
+    def validate(self, name: str, value: Any) -> Any:
+        """Return the value as float, dict of floats or callable; raise InputError if it is not allowed."""
+        if self.per_region:
+            given = value if isinstance(value, Mapping) else dict.fromkeys(self.default, value)
+            for region in given:
+                if region not in self.default:
+                    raise unknown(f"region of parameter {name!r}", region, self.default)
+            return {r: self._number(f"{name}.{r}", given.get(r, d)) for r, d in self.default.items()}
+        if self.field and callable(value):
+            return value
+        return self._number(name, value)
+
+    def _number(self, name: str, value: Any) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            allowed = "a number or a function of x" if self.field else "a number"
+            raise InputError(f"{name} must be {allowed}, got {value!r}") from None
+        if not math.isfinite(number):
+            raise InputError(f"{name} must be finite, got {number}")
+        if self.above is not None and not number > self.above:
+            raise InputError(f"{name} must be above {self.above:g}, got {number:g}")
+        if self.at_least is not None and not number >= self.at_least:
+            raise InputError(f"{name} must be at least {self.at_least:g}, got {number:g}")
+        return number
+
+
+class Task:
+    """Something to be solved. Subclasses declare; instances hold parameter values and never change."""
+
+    source_of: str = ""
+    """Where the task comes from: paper, book, benchmark."""
+    parameters: dict[str, Parameter] = {}
+    random: dict[str, Law] = {}
+    """Parameter name -> the law its random instances follow."""
+
+    def __init__(self, **values: Any) -> None:
+        for name in values:
+            if name not in self.parameters:
+                raise unknown(f"parameter of {self.name}", name, self.parameters)
+        self.values = {k: q.validate(k, values.get(k, q.default)) for k, q in self.parameters.items()}
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def p(self) -> SimpleNamespace:
+        """The parameter values as attributes."""
+        return SimpleNamespace(**self.values)
+
+    def sample(self, seed: int, index: int) -> Task:
+        """The random instance number `index`: every parameter with a law is drawn, the others stay."""
+        drawn = {name: law.sample(seed, index) for name, law in self.random.items()}
+        return type(self)(**{**self.values, **drawn})
+
+    def measure(self, solution: Any) -> dict[str, float]:
+        """Quantities of interest of a solution, by name."""
+        return {}
+
+    def reference(self) -> dict[str, float]:
+        """Published or exact values of the quantities that `measure` returns, where there are any."""
+        return {}
+
+
+def evaluate(value: float | Function, x: Any) -> Any:
+    """A parameter's value at the points x (dim, ...): numbers are spread, shape (...)."""
+    if callable(value):
+        return value(x)
+    return 0 * x[0] + value if not isinstance(x, np.ndarray) else np.full(x.shape[1:], value)
