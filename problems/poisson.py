@@ -45,10 +45,11 @@ class Poisson(Problem):
 
 
 class PoissonManufactured(Poisson):
-    """-div(k grad u) = f with the solution u = sin(pi x) sin(2 pi y) exp(x)."""
+    """-div(k grad u) = f with the solution u = x + sin(pi x) sin(2 pi y) exp(x), and u = x on the boundary."""
 
     parameters = {"conductivity": Poisson.parameters["conductivity"]}
-    solution = sympy.sin(sympy.pi * x) * sympy.sin(2 * sympy.pi * y) * sympy.exp(x)
+    conditions = [Dirichlet("u", lambda x, t, p: x[0])]
+    solution = x + sympy.sin(sympy.pi * x) * sympy.sin(2 * sympy.pi * y) * sympy.exp(x)
 
     def source(self, x, p):
         return p.conductivity * to_ufl(-divergence(gradient(self.solution)))(x)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from variform.errors import InputError
 from variform.task import Task
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ class Evolution(Task, ABC):
         """
         return None
 
-    @abstractmethod
     def initial_values(self, x: Any, p: SimpleNamespace) -> Any:
-        """u at the first time: coordinates x (dim, *grid) [m] to (C, *grid)."""
+        """u at the first time: coordinates x (dim, *grid) [m] to (C, *grid). A Problem's `initial` stands in for it."""
+        raise InputError(f"{self.name} has no initial_values(x, p)")
 
     @property
     def channels(self) -> dict[str, slice]:

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.interpolate import NdBSpline, make_interp_spline
 
 from variform.errors import InputError, unknown
+from variform.mesh import Mesh
 from variform.solution import Cost, Solution, Status
 
 DEGREE = {"linear": 1, "cubic": 3}
@@ -36,6 +37,7 @@ class GridSolution(Solution):
         lower: lower corner [m], one number per axis.
         upper: upper corner [m].
         method: splines between points of a grid that is not periodic.
+        mesh: a mesh of the domain, which `integrate` and pictures need.
     """
 
     support: ClassVar[Literal["grid"]] = "grid"
@@ -46,6 +48,7 @@ class GridSolution(Solution):
     upper: Sequence[float]
     periodic: bool
     method: Literal["linear", "cubic"] = "cubic"
+    mesh: Mesh | None = None
     status: Status = "done"
     cost: Cost = field(default_factory=lambda: Cost(wall_s=0.0))
     discretization: dict[str, Any] = field(default_factory=dict)

@@ -53,7 +53,7 @@ class System:
         self.is_linear = not _depends_on(J, unknowns)
         options = {
             "snes_type": "ksponly" if self.is_linear else "newtonls",
-            "snes_linesearch_type": "basic" if self.is_linear else "bt",
+            **({} if self.is_linear else {"snes_linesearch_type": "bt"}),
             "snes_rtol": rtol,
             "snes_atol": atol,
             "snes_stol": 0.0,
@@ -99,8 +99,11 @@ class System:
         return self.snes.getIterationNumber(), self.snes.getLinearSolveIterations()
 
     def residual_norm(self) -> float:
-        """Euclidean norm of the residual at the last iterate."""
-        return float(self.snes.getFunctionNorm())
+        """Euclidean norm of the residual vector at the solution."""
+        x = self.snes.getSolution()
+        b = x.duplicate()
+        self.snes.computeFunction(x, b)
+        return float(b.norm())
 
     def _explain(self, error: Exception) -> str:
         reason, inner = self.snes.getConvergedReason(), self.snes.getKSP().getConvergedReason()

@@ -63,8 +63,10 @@ def on_interfaces(mesh: Mesh, degree: int) -> list[tuple[Points, Points]]:
         from_low = np.concatenate([
             first[(regions == (low, high)).all(axis=1)], second[(regions == (high, low)).all(axis=1)]
         ])
-        here = _facet_set(mesh, degree, np.stack(np.divmod(from_low, per_cell), axis=1), low, 0)
-        pairs.append((here, replace(here, region=high)))
+        on = _facet_set(mesh, degree, np.stack(np.divmod(from_low, per_cell), axis=1), low, 0)
+        # Moved off the interface by rounding's scale, so that conditionals in the data see their own side.
+        step = 1e-10 * float(np.ptp(mesh.points, axis=0).max()) * on.normal
+        pairs.append((replace(on, x=on.x - step), replace(on, x=on.x + step, region=high)))
     return pairs
 
 

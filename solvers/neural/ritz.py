@@ -22,10 +22,10 @@ from variform.solvers.neural.trial import Prepared, Trial
 def solve(
     problem: Problem,
     *,
-    mesh: Mesh | int = 12,
+    mesh: Mesh | int | None = None,
     width: int = 24,
     depth: int = 2,
-    max_steps: int = 200,
+    max_steps: int = 100,
     seed: int = 0,
     quadrature_degree: int = 3,
     progress: Callable[[float, str], None] = lambda fraction, text: None,

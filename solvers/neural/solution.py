@@ -59,25 +59,26 @@ class NetworkSolution(Solution):
         points, trial = torch.as_tensor(x), self.trial
         interval = trial.problem.time
         times = None if interval is None else torch.full_like(points[0], interval[1] if t is None else t)
-        patterns, which = torch.unique(trial.sides_at(points).T, dim=0, return_inverse=True)
+        sides = trial.sides_at(points).T.tolist()
         values = np.empty((len(keys), x.shape[1]))
-        for i, sides in enumerate(patterns):
-            here = which == i
+        for side in {tuple(s) for s in sides}:
+            here = torch.tensor([tuple(s) == side for s in sides])
             directions = {axes for _, _, axes in keys}
-            data = trial.prepare_at(
-                points[:, here], None if times is None else times[here], tuple(sides.tolist()), directions, {}
-            )
+            data = trial.prepare_at(points[:, here], None if times is None else times[here], side, directions, {})
             jet = torch.func.vmap(lambda d: trial.jet(self.theta, d), in_dims=-1)(data)
             values[:, here.numpy()] = torch.stack([jet[key] for key in keys]).numpy()
         return values
 
 
-def geometry_and_mesh(problem: Problem, mesh: Mesh | int) -> tuple[Geometry, Mesh]:
-    """The problem's own geometry with a mesh of it, or the geometry of a given mesh."""
+def geometry_and_mesh(problem: Problem, mesh: Mesh | int | None) -> tuple[Geometry, Mesh]:
+    """The problem's own geometry with a mesh of it, or the geometry of a given mesh.
+
+    By default 12 cells a side, 8 in an evolution, whose points are multiplied by those in time.
+    """
     if isinstance(mesh, Mesh):
         return MeshGeometry(mesh), mesh
     geometry = problem.geometry(problem.p)
-    return geometry, geometry.mesh(mesh)
+    return geometry, geometry.mesh(mesh or (8 if problem.time else 12))
 
 
 def record(trial: Trial, **more: Any) -> dict[str, Any]:

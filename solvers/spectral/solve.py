@@ -14,7 +14,9 @@ from torch import Tensor
 
 from variform.errors import ComputationError, InputError
 from variform.evolution import Evolution
+from variform.forms import values
 from variform.grid import GridSolution
+from variform.problem import Problem
 from variform.solution import Cost
 from variform.solvers.spectral.etdrk4 import Etdrk4
 from variform.solvers.spectral.periodic import PeriodicBox
@@ -66,6 +68,7 @@ def solve(
         lower=box.lower,
         upper=box.upper,
         periodic=True,
+        mesh=task.geometry(task.p).mesh(resolution) if isinstance(task, Problem) else None,
         cost=Cost(
             wall_s=end - start,
             stages={"set up": ready - start, "step": end - ready},
@@ -178,10 +181,12 @@ def _batch_box(task: Evolution, each: list[SimpleNamespace], u0: Tensor) -> Peri
 
 def _initial_values(task: Evolution, box: PeriodicBox) -> Tensor:
     """Shape (C, *N)."""
-    u0, shape = (
-        torch.as_tensor(task.initial_values(box.x, task.p), device=box.device),
-        (_num_channels(task), *box.shape),
-    )
+    shape = (_num_channels(task), *box.shape)
+    if isinstance(task, Problem):
+        by_field = values(task, lambda x, t, p: task.initial(x, p), box.x.to(torch.float64))
+        u0 = torch.cat([by_field[name].reshape(-1, *box.shape) for name in task.fields])
+    else:
+        u0 = torch.as_tensor(task.initial_values(box.x, task.p), device=box.device)
     if u0.shape != shape:
         raise InputError(f"initial_values(x, p) of {task.name} must have shape {shape}, got {tuple(u0.shape)}")
     return u0.to(torch.float64)

@@ -6,10 +6,11 @@ unknowns and of the parameter fields at each point.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import ufl
 from torch import Tensor
 
@@ -159,4 +160,28 @@ def _geometry(o: Any) -> tuple[str, Any]:
     raise InputError(f"{o} ({type(o).__name__}) has no meaning at points without a mesh")
 
 
-__all__ = ["EVERYWHERE", "At", "Directions", "Jet", "PointwiseForm"]
+def values(problem: Problem, function: Callable[[Any, Any, Any], Any], x: Tensor, t: float = 0.0) -> dict[str, Tensor]:
+    """What `exact(x, t, p)` or a like function of UFL symbols is at points.
+
+    Args:
+        function: (x, t, p) -> a UFL expression, or a dict of them by field.
+        x: points [m], shape (dim, ...).
+        t: time [s].
+
+    Returns:
+        By field, shape (*field shape, ...); empty where the function returns None.
+    """
+    form = PointwiseForm(problem, len(x), *names_of(problem))
+    s = form.symbols
+    result = {}
+    for field, expression in problem.by_field(function(s.x, s.t, s.p)).items():
+        expression = lower(expression)
+        parts = form.evaluate(expression, {}, At(x, {}, t)).values()
+        result[field] = torch.stack([part + 0 * x[0] for part in parts]).reshape(*expression.ufl_shape, *x.shape[1:])
+    return result
+
+
+def names_of(problem: Problem) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Regions and boundaries of the problem's own geometry."""
+    geometry = problem.geometry(problem.p)
+    return tuple(geometry.regions), tuple(geometry.boundaries)
