@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes.util
-import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 
 from variform.errors import ComputationError, InputError
 from variform.mesh import Mesh
+from variform.runs import atomic
 
 if TYPE_CHECKING:  # PyVista takes a second to import, so the functions that need it do that themselves
     import pyvista
@@ -107,7 +107,7 @@ def comparison(
 # Layout, in pixels from the lower left corner
 
 
-def _side_by_side(pictures, scales, titles, unit: str, path: Path) -> Path:
+def _side_by_side(pictures: list[_Picture], scales: list[_Scale], titles: Sequence[str], unit: str, path: Path) -> Path:
     width, height = pictures[0].width, pictures[0].height
     tall = max(height, SMALLEST_BAR)
     second = MARGIN + width + MARGIN
@@ -120,7 +120,7 @@ def _side_by_side(pictures, scales, titles, unit: str, path: Path) -> Path:
         return _write(figure, path)
 
 
-def _stack(pictures, scales, titles, unit: str, path: Path) -> Path:
+def _stack(pictures: list[_Picture], scales: list[_Scale], titles: Sequence[str], unit: str, path: Path) -> Path:
     width, height = pictures[0].width, pictures[0].height
     tall = max(height, SMALLEST_BAR)
     row = TITLE + height
@@ -225,54 +225,54 @@ def _number(axis: Axis) -> None:
 
     formatter = ScalarFormatter(useOffset=False)
     formatter.set_powerlimits((-3, 4))
-    # Unicode instead of matplotlib's mathtext, whose parser takes longer than the rest of the words.
-    formatter.get_offset = lambda: f"×10{power}" if (power := _superscript(formatter.orderOfMagnitude)) else ""
+    plain = formatter.get_offset  # "1e−3"; matplotlib's mathtext would say 10⁻³, but takes longer than all other words
+    formatter.get_offset = lambda: _power_of_ten(plain())
     axis.set_major_formatter(formatter)
     axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _superscript(number: int) -> str:
-    return str(number).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")) if number else ""
+def _power_of_ten(text: str) -> str:
+    """'1e−3' as '×10⁻³'."""
+    _, e, power = text.partition("e")
+    return f"×10{power.translate(str.maketrans('-−0123456789', '⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}" if e else text
 
 
 def _write(figure: Figure, path: Path) -> Path:
     """The figure as PNG, whole or not at all."""
     path = Path(path)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png")
     return path
 
 
 # One dimension
 
 
-def _line_plot(mesh: Mesh, values: np.ndarray, path: Path, title: str, unit: str, clim) -> Path:
+def _line_plot(
+    mesh: Mesh, values: np.ndarray, path: Path, title: str, unit: str, clim: tuple[float, float] | None
+) -> Path:
     order = np.argsort(mesh.points[:, 0])
     with _figure(900, 580) as figure:
         axes = _axes(figure, 96, 66, 774, 580 - 66 - TITLE)
-        axes.plot(mesh.points[order, 0], _flat(values)[order], color=BLUE, linewidth=2.2)
+        axes.plot(mesh.points[order, 0], values.ravel()[order], color=BLUE, linewidth=2.2)
         _dress(axes, title, unit)
         axes.set_ylim(clim)
         return _write(figure, path)
 
 
-def _line_comparison(mesh: Mesh, truth, prediction, path: Path, titles: Sequence[str], unit: str) -> Path:
+def _line_comparison(
+    mesh: Mesh, truth: np.ndarray, prediction: np.ndarray, path: Path, titles: Sequence[str], unit: str
+) -> Path:
     order = np.argsort(mesh.points[:, 0])
-    x, truth, prediction = mesh.points[order, 0], _flat(truth)[order], _flat(prediction)[order]
+    x, truth, prediction = mesh.points[order, 0], truth.ravel()[order], prediction.ravel()[order]
     with _figure(1500, 560) as figure:
         left, right = (_axes(figure, x0, 66, 620, 560 - 66 - TITLE) for x0 in (96, 850))
         left.plot(x, truth, color=BLUE, linewidth=5.0, alpha=0.45, label=titles[0])
         left.plot(x, prediction, color=VERMILION, linewidth=1.8, linestyle=(0, (5, 2)), label=titles[1])
         for text in left.legend(frameon=False).get_texts():
             text.set_parse_math(False)
-        _dress(left, f"{titles[0]} and {titles[1][:1].lower()}{titles[1][1:]}", unit)
+        _dress(left, f"{titles[0]} and {titles[1]}", unit)
         right.axhline(0.0, color="#888888", linewidth=0.8)
         right.plot(x, prediction - truth, color=VERMILION, linewidth=1.8)
         _dress(right, titles[2], unit)
@@ -290,10 +290,6 @@ def _dress(axes: Axes, title: str, unit: str) -> None:
     axes.grid(color="#e5e5e5", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
-
-
-def _flat(values: np.ndarray) -> np.ndarray:
-    return values.reshape(-1)
 
 
 # Values and scales
@@ -314,7 +310,7 @@ def _checked(mesh: Mesh, values: np.ndarray, name: str) -> np.ndarray:
     if np.iscomplexobj(values):
         raise InputError(f"{name} must be real, got {values.dtype}: draw the real part, the magnitude or the phase")
     finite = np.isfinite(values)
-    if not finite.any():
+    if not finite.reshape(-1, n).all(axis=0).any():
         raise InputError(f"{name} has no finite number to draw")
     return np.where(finite, values, np.nan).astype(np.float64)
 
