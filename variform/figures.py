@@ -179,7 +179,7 @@ def _place(figure: Figure, picture: _Picture, x: float, y: float, title: str, *,
     if picture.outline is not None:
         from matplotlib.collections import LineCollection
 
-        axes.add_collection(LineCollection(picture.outline, colors=INK, linewidths=1.0, clip_on=False), autolim=False)
+        axes.add_collection(LineCollection(picture.outline, colors=INK, capstyle="round", clip_on=False), autolim=False)
     if picture.arrows is not None:
         _draw_arrows(axes, picture)
     if picture.triad is not None:
@@ -388,7 +388,10 @@ def _picture(mesh: Mesh, values: np.ndarray, scale: _Scale, *, box: tuple[int, i
     view = _View.of(mesh.dim)
     flat = view.project(mesh.points)
     low, high = flat.min(axis=0), flat.max(axis=0)
-    size = np.maximum(np.round(np.min(box / (high - low)) * (high - low)), 40).astype(int)
+    pixels_a_metre = np.min(box / (high - low))
+    size = np.maximum(np.round(pixels_a_metre * (high - low)), 40).astype(int)
+    centre, half = (low + high) / 2, size / pixels_a_metre / 2
+    low, high = centre - half, centre + half  # the window, now of whole pixels
     grid = _grid(mesh, values)
     faces, edges = ([grid], []) if mesh.dim == 2 else _opened(grid)
     finer = mesh.dim - 1  # in 3D edges lie inside the picture: the mean of 2 by 2 pixels is quicker than VTK's own way
@@ -397,7 +400,7 @@ def _picture(mesh: Mesh, values: np.ndarray, scale: _Scale, *, box: tuple[int, i
             _add(plotter, part, scale, lit=mesh.dim == 3)
         for part in edges:
             plotter.add_mesh(part, color=INK, line_width=2.0, lighting=False, copy_mesh=False)
-        _look(plotter, view, (low + high) / 2, (high - low)[1])
+        _look(plotter, view, centre, 2 * half[1])
         image = np.asarray(plotter.screenshot(return_img=True))
         feet = _lattice(plotter, finer, view, low, high) if arrows and values.ndim == 2 else None
     image = image.reshape(size[1], finer, size[0], finer, 3).mean(axis=(1, 3)).astype(np.uint8)
