@@ -44,6 +44,7 @@ def minimise(
     natural gradient of Mueller and Zeinhofer, ICML 2023.
     """
     here = model(theta)
+    theta = theta.detach()
     if not torch.isfinite(torch.tensor(here.loss)):
         raise ComputationError("the loss is not finite at the initial parameters")
     history = [(0, here.loss)]

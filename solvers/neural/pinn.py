@@ -13,12 +13,13 @@ from variform.mesh import Mesh
 from variform.problem import Problem
 from variform.solution import Stopwatch
 from variform.solvers.neural.gauss_newton import Quadratic, minimise
-from variform.solvers.neural.points import in_regions, in_time, on_boundaries, on_interfaces
+from variform.solvers.neural.mlp import Tape, jacobian
+from variform.solvers.neural.points import Points, in_regions, in_time, on_boundaries, on_interfaces
 from variform.solvers.neural.solution import NetworkSolution, geometry_and_mesh, record
-from variform.solvers.neural.trial import Prepared, Trial
+from variform.solvers.neural.trial import Trial
 
-Row = tuple[Callable[[Tensor, Any], Tensor], Any]
-"""A residual at one point, (theta, data) to (rows,), and the data of all points (points last)."""
+Residual = Callable[[Tensor], tuple[Tensor, list[Tape]]]
+"""theta -> weighted residuals (rows, n) at n points, and the tapes of the network evaluations they come from."""
 
 
 def solve(
@@ -44,7 +45,7 @@ def solve(
         width, depth: of the hidden tanh layers.
         max_steps: Gauss-Newton steps.
         seed: of the initial parameters.
-        quadrature_degree: of the rule in each cell; 3 by default, 2 in an evolution.
+        quadrature_degree: of the rule in each cell; 3 by default, 2 in evolutions and in three dimensions.
         time_points: Gauss points in time (evolutions only).
 
     Raises:
@@ -56,62 +57,66 @@ def solve(
     geometry, mesh = geometry_and_mesh(problem, mesh)
     with watch("prepare"):
         trial = Trial(problem, geometry, mesh, width, depth)
-        rows = _rows(trial, quadrature_degree or (2 if problem.time else 3), time_points)
+        residuals = _residuals(trial, quadrature_degree or (2 if problem.time or mesh.dim == 3 else 3), time_points)
     theta = trial.network.initial(seed)
 
     def model(theta: Tensor) -> Quadratic:
-        P = len(theta)  # noqa: N806
-        total, gradient, curvature = 0.0, theta.new_zeros(P), theta.new_zeros(P, P)
-        for residual, data in rows:
-            r = torch.func.vmap(residual, in_dims=(None, -1))(theta, data)
-            J = torch.func.vmap(torch.func.jacrev(residual), in_dims=(None, -1))(theta, data).reshape(-1, P)  # noqa: N806
-            total += 0.5 * float((r * r).sum())
-            gradient += J.T @ r.reshape(-1)
+        theta = theta.requires_grad_()
+        total, gradient, curvature = 0.0, torch.zeros_like(theta), theta.new_zeros(len(theta), len(theta))
+        for residual in residuals:
+            r, tapes = residual(theta)
+            J = sum(jacobian(r, tape) for tape in tapes).reshape(-1, len(theta))  # noqa: N806
+            r = r.detach().reshape(-1)
+            total += 0.5 * float(r @ r)
+            gradient += J.T @ r
             curvature += J.T @ J
-        return Quadratic(total, gradient, curvature)
+        return Quadratic(total, gradient.detach(), curvature)
 
+    @torch.no_grad()
     def loss(theta: Tensor) -> float:
-        return sum(
-            0.5 * float((torch.func.vmap(residual, in_dims=(None, -1))(theta, data) ** 2).sum())
-            for residual, data in rows
-        )
+        return sum(0.5 * float((residual(theta)[0] ** 2).sum()) for residual in residuals)
 
     with watch("train"):
         theta, history = minimise(model, loss, theta, max_steps=max_steps, rtol=0.1, progress=progress)
-    points = sum(data[0]["w"].shape[-1] if isinstance(data, tuple) else data["w"].shape[-1] for _, data in rows)
-    discretization = record(trial, seed=seed, collocation_points=points, steps=len(history) - 1, loss=history[-1][1])
+    with torch.no_grad():
+        points = sum(residual(theta)[0].shape[1] for residual in residuals)
+    discretization = record(
+        trial,
+        seed=seed,
+        collocation_points=points,
+        steps=len(history) - 1,
+        residual=(2 * history[-1][1]) ** 0.5,  # the L2 norm that was minimised
+    )
     return NetworkSolution(trial, theta, watch.cost(parameters=len(theta)), discretization, history)
 
 
-def _rows(trial: Trial, degree: int, time_points: int) -> list[Row]:
+def _residuals(trial: Trial, degree: int, time_points: int) -> list[Residual]:
     mesh, problem, form = trial.mesh, trial.problem, trial.form
 
-    def spread(points: Any) -> Any:
+    def spread(points: Points) -> Points:
         return points if problem.time is None else in_time(points, problem.time, time_points)
 
-    rows = []
+    residuals = []
     for points in in_regions(mesh, degree):
         expressions = [form.strong(field, points.region) for field in problem.fields]
-        rows.append(_row(trial, expressions, spread(points)))
+        residuals.append(_residual(trial, expressions, spread(points)))
     for points in on_boundaries(mesh, degree):
         free = [f for f in problem.fields if not _held(problem, mesh, f, points.boundary)]
         if free:
             expressions = [form.natural(field, points.region, points.boundary) for field in free]
-            rows.append(_row(trial, expressions, spread(points)))
+            residuals.append(_residual(trial, expressions, spread(points)))
     for here, there in on_interfaces(mesh, degree):
-        sides = []
-        for points in (here, there):
-            expressions = [form.normal_flux(field, points.region) for field in problem.fields]
-            sides.append(_row(trial, expressions, spread(points)))
-        (first, first_data), (second, second_data) = sides
-        rows.append((
-            lambda theta, data, a=first, b=second: a(theta, data[0]) - b(theta, data[1]), (first_data, second_data)
-        ))
-    return rows
+        residuals.append(
+            _difference(*(
+                _residual(trial, [form.normal_flux(field, side.region) for field in problem.fields], spread(side))
+                for side in (here, there)
+            ))
+        )
+    return residuals
 
 
-def _row(trial: Trial, expressions: list[Any], points: Any) -> Row:
-    """The residuals of several fields at the points, each times the square root of the point's weight."""
+def _residual(trial: Trial, expressions: list[Any], points: Points) -> Residual:
+    """Expressions of the form at the points, each times the square root of the point's weight."""
     directions: set[Directions] = set()
     fields: dict[str, set[Directions]] = {}
     for expression in expressions:
@@ -120,14 +125,23 @@ def _row(trial: Trial, expressions: list[Any], points: Any) -> Row:
         for name, axes in parameters.items():
             fields.setdefault(name, set()).update(axes)
     data = trial.prepare(points, directions, fields)
+    weight, at = torch.sqrt(data["w"]), trial.at(data)
 
-    def residual(theta: Tensor, data: Prepared) -> Tensor:
-        jet, at = trial.jet(theta, data), trial.at(data)
+    def residual(theta: Tensor) -> tuple[Tensor, list[Tape]]:
+        tape: Tape = []
+        jet = trial.jet(theta, data, tape)
         values = [v for e in expressions for v in trial.form.evaluate(e, jet, at).values()]
-        zero = 0 * data["w"]
-        return torch.sqrt(data["w"]) * torch.stack([v + zero for v in values])
+        return torch.stack([weight * v for v in values]), [tape]
 
-    return residual, data
+    return residual
+
+
+def _difference(first: Residual, second: Residual) -> Residual:
+    def residual(theta: Tensor) -> tuple[Tensor, list[Tape]]:
+        (a, tapes), (b, more) = first(theta), second(theta)
+        return a - b, tapes + more
+
+    return residual
 
 
 def _held(problem: Problem, mesh: Mesh, field: str, boundary: int) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from variform.errors import InputError
 from variform.mesh import Mesh
 from variform.quadrature import Quadrature, cell_quadrature, facet_quadrature
 
@@ -31,6 +32,8 @@ def in_regions(mesh: Mesh, degree: int) -> list[Points]:
     sets = []
     for region in np.unique(number):
         rule = cell_quadrature(mesh, degree, np.flatnonzero(number == region))
+        if (rule.w < 0).any():  # a sum of squares or an energy would be unbounded below
+            raise InputError(f"the quadrature rule of degree {degree} on a {mesh.cell_type} has negative weights")
         sets.append(Points(rule.x, rule.w, int(region)))
     return sets
 

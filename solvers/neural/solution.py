@@ -32,7 +32,7 @@ class NetworkSolution(Solution):
         history: list[tuple[int, float]],
         status: Status = "done",
     ) -> None:
-        self.trial, self.theta, self.history = trial, theta, history
+        self.trial, self.theta, self.history = trial, theta.detach(), history
         self.cost, self.discretization, self.status = cost, discretization, status
 
     @property
@@ -65,7 +65,8 @@ class NetworkSolution(Solution):
             here = torch.tensor([tuple(s) == side for s in sides])
             directions = {axes for _, _, axes in keys}
             data = trial.prepare_at(points[:, here], None if times is None else times[here], side, directions, {})
-            jet = torch.func.vmap(lambda d: trial.jet(self.theta, d), in_dims=-1)(data)
+            with torch.no_grad():
+                jet = trial.jet(self.theta, data)
             values[:, here.numpy()] = torch.stack([jet[key] for key in keys]).numpy()
         return values
 

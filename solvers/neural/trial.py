@@ -17,7 +17,7 @@ from variform.mesh import Mesh
 from variform.meshes import Geometry
 from variform.problem import Problem, resolve
 from variform.solvers.neural.jets import closure, jet_of, product
-from variform.solvers.neural.mlp import MLP
+from variform.solvers.neural.mlp import MLP, Tape
 from variform.solvers.neural.points import Points, region_numbers
 from variform.task import evaluate
 
@@ -85,9 +85,11 @@ class Trial:
             },
         }
 
-    def jet(self, theta: Tensor, data: Prepared) -> dict[tuple[str, tuple[int, ...], Directions], Tensor]:
-        """Values and derivatives of every component at one point (a slice of what `prepare` returns)."""
-        network = self.network.jet(theta, data["features"])
+    def jet(
+        self, theta: Tensor, data: Prepared, tape: Tape | None = None
+    ) -> dict[tuple[str, tuple[int, ...], Directions], Tensor]:
+        """Values and derivatives (n,) of every component at the points that were prepared."""
+        network = self.network.jet(theta, data["features"], tape)
         varying = product(data["factor"], network)
         return {
             (field, component, axes): data["lift"][axes][i] + value[i]
@@ -96,7 +98,7 @@ class Trial:
         }
 
     def at(self, data: Prepared) -> At:
-        """The place in which the form is evaluated, at one point."""
+        """Where the form is evaluated."""
         return At(data["x"], data["parameters"], data["t"], data.get("n"))
 
     def sides_at(self, x: Tensor) -> Tensor:

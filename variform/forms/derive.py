@@ -90,20 +90,25 @@ class _Substitute(MultiFunction):
 
 def strong_form(by_measure: dict[tuple[str, int | str], Term], region: int) -> Any:
     """source - div(flux) in one region; valid where the coefficients are continuously differentiable."""
-    total = _in(by_measure, "cell", region)
-    if total is None:
-        raise InputError("the form has no integral over this region")
+    total = term_in(by_measure, region)
     return expand_derivatives(apply_algebra_lowering(total.source - ufl.div(total.flux)))
 
 
-def flux_of(by_measure: dict[tuple[str, int | str], Term], region: int) -> Any:
-    """The flux in one region; zero if there is none."""
-    return _in(by_measure, "cell", region).flux
+def term_in(by_measure: dict[tuple[str, int | str], Term], region: int) -> Term:
+    """Source and flux of all terms over a region.
+
+    Raises:
+        InputError: there are none.
+    """
+    term = _in(by_measure, "cell", region)
+    if term is None:
+        raise InputError("the form has no integral over this region")
+    return term
 
 
 def natural_residual(by_measure: dict[tuple[str, int | str], Term], region: int, boundary: int, n: Any) -> Any:
     """flux . n + dg/dv with g the boundary integrand: zero where no Dirichlet condition holds."""
-    residual = ufl.dot(flux_of(by_measure, region), n)
+    residual = ufl.dot(term_in(by_measure, region).flux, n)
     on_boundary = _in(by_measure, "exterior_facet", boundary)
     if on_boundary is not None:
         residual = residual + on_boundary.source

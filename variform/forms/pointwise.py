@@ -15,7 +15,7 @@ import ufl
 from torch import Tensor
 
 from variform.errors import InputError
-from variform.forms.derive import EVERYWHERE, flux_of, natural_residual, strong_form, terms
+from variform.forms.derive import EVERYWHERE, Term, natural_residual, strong_form, term_in, terms
 from variform.forms.interpret import Interpreter, lower
 from variform.forms.symbols import checked_residual, symbols_on
 from variform.problem import Problem
@@ -53,6 +53,10 @@ class PointwiseForm:
         form = checked_residual(problem, self.symbols, self.v)
         self._terms = {name: terms(form, v) for name, v in self.v.items()}
 
+    def source_and_flux(self, field: str, region: int) -> Term:
+        """dI/dv and dI/d(grad v) of all terms over a region."""
+        return term_in(self._terms[field], region)
+
     def strong(self, field: str, region: int) -> Any:
         """source - div(flux), shape of the field."""
         return strong_form(self._terms[field], region)
@@ -63,7 +67,7 @@ class PointwiseForm:
 
     def normal_flux(self, field: str, region: int) -> Any:
         """flux . n seen from one region: its jump across an interface vanishes."""
-        return lower(ufl.dot(flux_of(self._terms[field], region), self.symbols.n))
+        return lower(ufl.dot(term_in(self._terms[field], region).flux, self.symbols.n))
 
     def energy(self) -> list[tuple[tuple[str, int | str], Any]]:
         """Energy densities by (integral type, subdomain number or "everywhere")."""

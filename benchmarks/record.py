@@ -1,0 +1,45 @@
+"""What is recorded of one solved instance: the content of run.json."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from variform import runs
+from variform.problem import Problem
+from variform.solution import Solution
+
+
+def describe(
+    problem: Problem,
+    name: str,
+    method: str,
+    solution: Solution,
+    errors: dict[str, float],
+    *,
+    seed: int | None = None,
+    ranks: int = 1,
+) -> dict[str, Any]:
+    """The record of a run.
+
+    Args:
+        name: how the problem was called on the command line.
+        errors: relative_l2 and relative_h1, where there is something to compare with.
+        seed: of random numbers, where there are any.
+    """
+    measured, reference = problem.measure(solution), problem.reference()
+    quantities = {k: {"value": float(v), "reference": reference.get(k)} for k, v in measured.items()}
+    residual = solution.discretization.get("residual")
+    return {
+        "problem": name,
+        "method": method,
+        "parameters": {k: v if not callable(v) else "field" for k, v in problem.values.items()},
+        "discretization": solution.discretization,
+        "metrics": {**errors, "residual": residual, "quantities": quantities},
+        "cost": asdict(solution.cost),
+        "environment": runs.environment(ranks),
+        "seed": seed,
+        "status": solution.status,
+        "created": runs.now(),
+        "command": runs.command_line(),
+    }

@@ -1,0 +1,248 @@
+"""Run a suite: every row once, in a folder of its own; what is finished is not done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from variform import data, figures, problems, runs, solvers
+from variform.benchmarks.metrics import relative_errors
+from variform.benchmarks.record import describe
+from variform.benchmarks.report import write_report
+from variform.benchmarks.suite import Reference, Row, Suite, TaskEntry
+from variform.errors import ComputationError, InputError
+from variform.forms.describe import strong_text, weak_text
+from variform.mesh import Mesh
+from variform.meshes import refine
+from variform.problem import Problem
+from variform.solution import Solution
+
+Progress = Callable[[str, float, str], None]
+"""(what, fraction done, detail)"""
+
+
+class Task:
+    """One task of a suite while it runs."""
+
+    def __init__(self, entry: TaskEntry, problem: Problem, folder: Path, progress: Progress) -> None:
+        self.entry, self.problem, self.folder, self.progress = entry, problem, folder, progress
+
+    @cached_property
+    def reference(self) -> Solution:
+        """The finite-element solution that every row is measured against."""
+        return self._solve_reference(self.entry.reference)
+
+    @cached_property
+    def picture_mesh(self) -> Mesh:
+        """Where pictures are drawn: the reference's mesh, or a coarser one of a box, which no one can tell apart."""
+        own = self.entry.reference.mesh
+        return self.problem.geometry(self.problem.p).mesh(min(own, 64)) if own else self.reference.mesh
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        return self.reference.at(self.picture_mesh.points.T)
+
+    def describe_reference(self) -> dict[str, Any]:
+        """What the report says of the reference; its error is estimated from a coarser solve."""
+        spec = self.entry.reference
+        stored = self.folder / "reference.json"
+        digest = _digest(spec, self.entry, self.problem)
+        if stored.is_file() and (known := json.loads(stored.read_text()))["digest"] == digest:
+            return known
+        self.folder.mkdir(parents=True, exist_ok=True)
+        figure = figures.field(
+            self.picture_mesh, self.truth, self.folder / "reference.png", title="Reference", unit=self._unit
+        )
+        coarser = spec.model_copy(
+            update={"degree": 1} if spec.mesh is None else {"mesh": spec.mesh // 2, "steps": max(spec.steps // 2, 1)}
+        )
+        difference = relative_errors(self._solve_reference(coarser), self.reference)["relative_l2"]
+        # Halving h divides the error of degree k by 2^(k+1) where u is smooth; 3 is what is left of it at order 2.
+        known = {
+            "digest": digest,
+            "method": self._reference_name(),
+            "estimated_error": difference / 3 if spec.mesh is not None else None,
+            "figure": str(figure.relative_to(self.folder.parent)),
+        }
+        runs.write_json(stored, known)
+        return known
+
+    def run(self, row: Row) -> dict[str, Any]:
+        """One row of the report, from its folder if it was finished before."""
+        folder = self.folder / _slug(row.label)
+        digest = _digest(row, self.entry, self.problem)
+        try:
+            known = runs.read_record(folder)
+            if known.get("digest") == digest and known["status"] != "failed":
+                return known["row"]
+        except InputError:
+            pass
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            result = self._compute(row, folder)
+            status, reason = "done", None
+        except InputError as error:
+            result, status, reason = {}, "not applicable", str(error)
+        except (ComputationError, MemoryError, FloatingPointError) as error:
+            result, status, reason = {}, "failed", str(error)
+        command = f"variform solve {self.entry.problem} --method {row.method}"
+        shown = {"method": row.method, "label": row.label, "status": status, "reason": reason, "command": command}
+        entry = {**shown, "metrics": {}, "quantities": {}, "cost": {}, **result, "folder": str(folder.name)}
+        record = entry.pop("record", {})
+        runs.write_json(folder / runs.RECORD, {**record, "status": status, "digest": digest, "row": entry})
+        return entry
+
+    def _compute(self, row: Row, folder: Path) -> dict[str, Any]:
+        def progress(fraction: float, text: str) -> None:
+            self.progress(f"{self.entry.name}: {row.label}", fraction, text)
+
+        learned = row.method == "fno"
+        solution, extra = (_operator if learned else _solver)(self.problem, row, folder, progress)
+        record = describe(self.problem, self.entry.problem, row.method, solution, relative_errors(solution, self.reference))
+        values = solution.at(self.picture_mesh.points.T)
+        figure = figures.comparison(
+            self.picture_mesh, self.truth, values, folder / "comparison.png", unit=self._unit
+        )
+        quantities = record["metrics"].pop("quantities")
+        return {
+            "record": record,
+            "metrics": record["metrics"],
+            "quantities": quantities,
+            "cost": {**record["cost"], **extra},
+            "seed": solution.discretization.get("seed"),
+            "figure": str(figure.relative_to(self.folder.parent)),
+            "history": getattr(solution, "history", None) or extra.pop("history", None),
+        }
+
+    def _solve_reference(self, spec: Reference) -> Solution:
+        mesh: Any = self.problem.geometry(self.problem.p).mesh(spec.mesh or 0)
+        for _ in range(spec.refine):
+            mesh = refine(mesh)
+        options = {"steps": spec.steps} if self.problem.time else {}
+
+        def progress(fraction: float, text: str) -> None:
+            self.progress(f"{self.entry.name}: reference", fraction, text)
+
+        return solvers.solve(self.problem, "fem", mesh=mesh, degree=spec.degree, progress=progress, **options)
+
+    def _reference_name(self) -> str:
+        spec = self.entry.reference
+        where = f"{spec.mesh} cells a side" if spec.mesh else f"the mesh refined {spec.refine} times"
+        return f"FEM P{spec.degree}, {where}" + (f", {spec.steps} steps" if self.problem.time else "")
+
+    @property
+    def _unit(self) -> str:
+        unit = next(iter(self.problem.fields.values())).unit
+        return "" if unit == "-" else unit
+
+
+def run(
+    name: str, suite: Suite, folder: Path, files: dict[str, type[Problem]], *, quick: bool, progress: Progress
+) -> tuple[Path, dict[str, Any]]:
+    """Run what is not finished yet and write results.json and report.html.
+
+    Args:
+        name, suite: from `suite.load`.
+        folder: may hold an earlier, unfinished run of the same suite.
+        files: stem -> problem class of the user's files that were named on the command line.
+        quick: take the `quick` options of each row.
+
+    Returns:
+        The report's path and its content.
+    """
+    start = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {
+        "suite": name,
+        "title": suite.title,
+        "created": runs.now(),
+        "command": runs.command_line(),
+        "environment": runs.environment(),
+        "tasks": [],
+    }
+    for entry in suite.task:
+        results["tasks"].append(_run_task(entry, folder, files, quick, progress))
+        results["wall_s"] = time.perf_counter() - start
+        runs.write_json(folder / "results.json", results)
+    return write_report(results, folder), results
+
+
+def _run_task(entry: TaskEntry, folder: Path, files: dict[str, type[Problem]], quick: bool, progress: Progress) -> dict:
+    shown: dict[str, Any] = {"name": entry.name, "title": entry.title}
+    if entry.problem not in problems.CATALOGUE and entry.problem not in files:
+        reason = f"its problem is a file of yours: name it, --problem path/to/{entry.problem}.py"
+        rows = [{"method": r.method, "label": r.label, "status": "not applicable", "reason": reason} for r in entry.row]
+        return {**shown, "description": "", "rows": rows}
+    kind = files.get(entry.problem) or problems.load(entry.problem)
+    problem = kind(**entry.set)
+    if entry.sample:
+        problem = problem.sample(entry.sample.seed, entry.sample.index)
+    task = Task(entry, problem, folder / entry.name, progress)
+    rows = [task.run(_quickened(row) if quick else row) for row in entry.row]
+    return {
+        **shown,
+        "description": _first_paragraph(kind.__doc__ or ""),
+        "form": weak_text(problem),
+        "strong": strong_text(problem),
+        "reference": task.describe_reference(),
+        "rows": rows,
+    }
+
+
+def _solver(problem: Problem, row: Row, folder: Path, progress: Any) -> tuple[Solution, dict[str, Any]]:
+    solution = solvers.solve(problem, row.method, progress=progress, **row.options)
+    return solution, {}
+
+
+def _operator(problem: Problem, row: Row, folder: Path, progress: Any) -> tuple[Solution, dict[str, Any]]:
+    """Generate the data set, train, predict; each is kept in the row's folder."""
+    from variform import operators
+
+    if row.data is None:
+        raise InputError("a learned operator needs data = {count, resolution, seed} in its row")
+    path = folder / "data.h5"
+    start = time.perf_counter()
+    base = type(problem)(**{k: v for k, v in problem.values.items() if k not in problem.random})
+    dataset = (
+        data.read(path)
+        if path.is_file()
+        else data.generate(
+            base, row.data.count, path, resolution=row.data.resolution, seed=row.data.seed, progress=progress
+        )
+    )
+    generated = time.perf_counter() - start
+    operator = operators.train(dataset, progress=progress, **row.options)
+    operator.save(folder)
+    solution = operator.predict(problem)
+    extra = {"training_s": operator.info["training_s"], "data_s": generated, "history": operator.history}
+    return solution, extra
+
+
+def _quickened(row: Row) -> Row:
+    return row.model_copy(update={"options": {**row.options, **row.quick}})
+
+
+def _digest(spec: Any, entry: TaskEntry, problem: Problem) -> str:
+    """What a stored result depends on: its settings, the task's, and the problem's source."""
+    import inspect
+
+    content = [spec.model_dump(), entry.reference.model_dump(), entry.set, entry.sample and entry.sample.model_dump()]
+    source = inspect.getsource(type(problem))
+    return hashlib.sha256((json.dumps(content, sort_keys=True, default=str) + source).encode()).hexdigest()
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+def _first_paragraph(text: str) -> str:
+    paragraphs = [" ".join(p.split()) for p in text.strip().split("\n\n")]
+    return " ".join(p for p in paragraphs if not p.startswith("Source:"))
