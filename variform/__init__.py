@@ -25,4 +25,4 @@ def solve(problem: str | Problem, method: str = "fem", **options: Any) -> Soluti
     """
     from variform import problems, solvers
 
-    return solvers.solve(problems.load(problem) if isinstance(problem, str) else problem, method, **options)
+    return solvers.solve(problems.load(problem)() if isinstance(problem, str) else problem, method, **options)
