@@ -17,7 +17,7 @@ def describe(
     solution: Solution,
     errors: dict[str, float],
     *,
-    seed: int | None = None,
+    own_domain: bool = True,
     ranks: int = 1,
 ) -> dict[str, Any]:
     """The record of a run.
@@ -25,9 +25,9 @@ def describe(
     Args:
         name: how the problem was called on the command line.
         errors: relative_l2 and relative_h1, where there is something to compare with.
-        seed: of random numbers, where there are any.
+        own_domain: solved on the problem's own domain, for which its reference values hold; not on a mesh file.
     """
-    measured, reference = problem.measure(solution), problem.reference()
+    measured, reference = problem.measure(solution), problem.reference() if own_domain else {}
     quantities = {k: {"value": float(v), "reference": reference.get(k)} for k, v in measured.items()}
     residual = solution.discretization.get("residual")
     return {
@@ -38,7 +38,7 @@ def describe(
         "metrics": {**errors, "residual": residual, "quantities": quantities},
         "cost": asdict(solution.cost),
         "environment": runs.environment(ranks),
-        "seed": seed,
+        "seed": solution.discretization.get("seed"),
         "status": solution.status,
         "created": runs.now(),
         "command": runs.command_line(),

@@ -168,6 +168,7 @@ def run(
         "environment": runs.environment(),
         "tasks": [],
     }
+    runs.write_json(folder / "results.json", results)  # marks the folder as this suite's
     for entry in suite.task:
         results["tasks"].append(_run_task(entry, folder, files, quick, progress))
         results["wall_s"] = time.perf_counter() - start

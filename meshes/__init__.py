@@ -5,6 +5,7 @@ from variform.meshes.files import read
 from variform.meshes.from_mesh import MeshGeometry
 from variform.meshes.geometry import Geometry
 from variform.meshes.refine import refine
+from variform.meshes.write import write
 
 __all__ = [
     "Box",
@@ -17,4 +18,5 @@ __all__ = [
     "UnitSquare",
     "read",
     "refine",
+    "write",
 ]

@@ -26,14 +26,23 @@ def solve(problem: Problem, method: str = "fem", **options: Any) -> Solution:
         InputError: no such method or option; and what the method itself refuses.
         ComputationError: the method did not converge.
     """
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    function = _module(method).solve
-    allowed = set(inspect.signature(function).parameters) - {"problem", "task", "progress"}
+    allowed = options_of(method)
     for name in options:
         if name not in allowed and name != "progress":
             raise unknown(f"option of method {method!r}", name, allowed)
-    return function(problem, **options)
+    return _module(method).solve(problem, **options)
+
+
+def options_of(method: str) -> dict[str, inspect.Parameter]:
+    """The options of a method's `solve`, by name.
+
+    Raises:
+        InputError: no such method, or its library is missing.
+    """
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    parameters = inspect.signature(_module(method).solve).parameters
+    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY and name != "progress"}
 
 
 def _module(method: str) -> Any:

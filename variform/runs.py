@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -38,7 +38,7 @@ def atomic(path: Path) -> Iterator[Path]:
 def write_json(path: Path, content: Any) -> None:
     """Strict JSON: not-a-number and infinity become null."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(strict(content), indent=2, allow_nan=False) + "\n")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not readable: {error}") from None
 
 
-def new_folder(folder: Path | None, name: str) -> Path:
-    """Create the folder of a run; by default runs/NAME-TIME.
+def free_folder(folder: Path | None, name: str) -> Path:
+    """Where a run will go, which is not created yet; by default runs/NAME-TIME.
 
     Raises:
         InputError: it exists already and is not empty: nothing is overwritten.
@@ -68,13 +68,11 @@ def new_folder(folder: Path | None, name: str) -> Path:
         while folder.exists():
             count += 1
             folder = stem.with_name(f"{stem.name}-{count}")
-    folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"output folder {folder} exists already; choose another --out or remove it")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot create output folder {folder}: {error.strerror}") from None
+    for parent in folder.parents:
+        if parent.exists() and not parent.is_dir():
+            raise InputError(f"cannot create output folder {folder}: {parent} is a file")
     return folder
 
 
@@ -133,11 +131,12 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
+    """Content as strict JSON takes it: no NaN or infinity, keys and unknown objects as text."""
     if isinstance(value, dict):
-        return {str(k): _strict(v) for k, v in value.items()}
+        return {str(k): strict(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_strict(v) for v in value]
+        return [strict(v) for v in value]
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
         value = value.item()
     if isinstance(value, float):
@@ -146,5 +145,3 @@ def _strict(value: Any) -> Any:
         return value
     return str(value)
 
-
-Progress = Callable[[float, str], None]

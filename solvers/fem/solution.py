@@ -98,9 +98,12 @@ class FemSolution(Solution):
         values = np.zeros((len(points), components))
         if found.any():
             values[found] = function.eval(points[found], cells.array[cells.offsets[:-1][found]]).reshape(-1, components)
-        owner = comm.allreduce(np.where(found, comm.rank, comm.size), op=MPI.MIN) if comm.size > 1 else ~found
+        nobody = ~found
         if comm.size > 1:
-            values = comm.allreduce(np.where((owner == comm.rank)[:, None], values, 0.0))
-            owner = owner == comm.size
-        values[owner] = np.nan
+            owner = np.where(found, comm.rank, comm.size)
+            comm.Allreduce(MPI.IN_PLACE, owner, op=MPI.MIN)
+            values[owner != comm.rank] = 0.0
+            comm.Allreduce(MPI.IN_PLACE, values, op=MPI.SUM)
+            nobody = owner == comm.size
+        values[nobody] = np.nan
         return values

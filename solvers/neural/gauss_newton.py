@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,28 +12,28 @@ from torch import Tensor
 from variform.errors import ComputationError
 
 
-@dataclass(frozen=True)
-class Quadratic:
-    """The local model of a loss: its value, gradient (P,), and positive semi-definite curvature (P, P)."""
-
-    loss: float
-    gradient: Tensor
-    curvature: Tensor
+Quadratic = tuple[Tensor, Tensor]
+"""The local model of a loss: gradient (P,) and positive semi-definite curvature (P, P)."""
 
 
 def minimise(
-    model: Callable[[Tensor], Quadratic],
+    models: Sequence[Callable[[Tensor], Quadratic]],
     loss: Callable[[Tensor], float],
     theta: Tensor,
     *,
     max_steps: int,
-    rtol: float = 1e-9,
+    rtol: float,
     patience: int = 10,
     progress: Callable[[float, str], None] = lambda fraction, text: None,
 ) -> tuple[Tensor, list[tuple[int, float]]]:
     """Minimise a loss by steps -(H + damping I)^-1 g; the damping falls after a good step and grows after a bad one.
 
-    Stops after `max_steps`, or when `patience` steps together lower the loss by less than a part rtol.
+    Stops after `max_steps`, when `patience` steps together lower the loss by less than a part rtol, or when no model
+    in turn gives a step that lowers it.
+
+    Args:
+        models: gradients and curvatures of the loss, or of samples of it, taken in turn.
+        loss: what every step must lower.
 
     Returns:
         The last parameters and the loss after each step.
@@ -43,28 +44,29 @@ def minimise(
     Source: Marquardt, SIAM J. Appl. Math. 11 (1963), 431; with the energy's Hessian as curvature it is the energy
     natural gradient of Mueller and Zeinhofer, ICML 2023.
     """
-    here = model(theta)
-    theta = theta.detach()
-    if not torch.isfinite(torch.tensor(here.loss)):
+    value = loss(theta)
+    if not math.isfinite(value):
         raise ComputationError("the loss is not finite at the initial parameters")
-    history = [(0, here.loss)]
-    damping = 1e-3 * float(here.curvature.diagonal().mean())
-    floor = 1e-12 * float(here.curvature.diagonal().max())
-    for step in range(1, max_steps + 1):
-        while True:
-            candidate = theta - _solve(here.curvature, damping, here.gradient)
-            value = loss(candidate)
-            if value < here.loss:
+    history, damping, stuck = [(0, value)], None, 0
+    for step, model in zip(range(1, max_steps + 1), itertools.cycle(models), strict=False):
+        gradient, curvature = model(theta)
+        largest = float(curvature.diagonal().max())
+        damping = 1e-3 * float(curvature.diagonal().mean()) if damping is None else min(damping, largest)
+        while damping < 1e6 * largest:
+            candidate = theta - _solve(curvature, damping, gradient)
+            lower = loss(candidate)
+            if lower < value:
+                theta, value, stuck = candidate, lower, 0
                 break
             damping *= 4
-            if damping > 1e6 * float(here.curvature.diagonal().max()):
-                return theta, history  # no descent at any length of step: a minimum to rounding
-        theta, damping = candidate, max(damping / 3, floor)
+        else:
+            stuck += 1
+        damping = max(damping / 3, 1e-12 * largest)
         history.append((step, value))
         progress(step / max_steps, f"step {step}, loss {value:.3e}")
-        if len(history) > patience and history[-1 - patience][1] - value < rtol * abs(value):
+        small = len(history) > patience and history[-1 - patience][1] - value < rtol * abs(value)
+        if small or stuck == len(models):
             break
-        here = model(theta)
     return theta, history
 
 

@@ -1,4 +1,4 @@
-"""Derivatives in the coordinates: forward mode, only those that are asked for."""
+"""Derivatives in the coordinates, only those that are asked for."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ def closure(directions: Iterable[Directions]) -> list[Directions]:
 
 
 def jet_of(function: Callable[[Tensor], Tensor], z: Tensor, directions: Iterable[Directions]) -> dict[Directions, Tensor]:
-    """Derivatives of a function that acts point by point: (d, n) to (n,), by nested forward mode."""
+    """Derivatives of a function that acts point by point, (d, n) to (n,), at points that stay as they are.
 
-    def along(f: Callable[[Tensor], Tensor], axis: int) -> Callable[[Tensor], Tensor]:
-        def derivative(point: Tensor) -> Tensor:
-            tangent = torch.zeros_like(point)
-            tangent[axis] = 1.0
-            return torch.func.jvp(f, (point,), (tangent,))[1]
+    Reverse mode, since this is done once: torch's forward mode loads its compiler at the first call, which takes
+    seconds and crashed after VTK had been loaded (torch 2.15, VTK 9.7).
+    """
+    z = z.detach().requires_grad_()
+    known: dict[Directions, Tensor] = {(): function(z)}
 
-        return derivative
+    def derivative(axes: Directions) -> Tensor:
+        if axes not in known:
+            lower = derivative(axes[:-1])
+            if not lower.requires_grad:
+                return torch.zeros_like(z[0])
+            (gradient,) = torch.autograd.grad(lower.sum(), z, create_graph=True, materialize_grads=True)
+            known.update({(*axes[:-1], i): row for i, row in enumerate(gradient)})
+        return known[axes]
 
-    result = {}
-    for axes in directions:
-        f = function
-        for axis in axes:
-            f = along(f, axis)
-        result[axes] = f(z).detach()
-    return result
+    return {axes: derivative(axes).detach() for axes in directions}
 
 
 def product(a: dict[Directions, Tensor], b: dict[Directions, Tensor]) -> dict[Directions, Tensor]:

@@ -61,23 +61,22 @@ def solve(
     theta = trial.network.initial(seed)
 
     def model(theta: Tensor) -> Quadratic:
-        theta = theta.requires_grad_()
-        total, gradient, curvature = 0.0, torch.zeros_like(theta), theta.new_zeros(len(theta), len(theta))
+        theta = theta.detach().requires_grad_()
+        gradient, curvature = torch.zeros_like(theta), theta.new_zeros(len(theta), len(theta))
         for residual in residuals:
             r, tapes = residual(theta)
             J = sum(jacobian(r, tape) for tape in tapes).reshape(-1, len(theta))  # noqa: N806
             r = r.detach().reshape(-1)
-            total += 0.5 * float(r @ r)
             gradient += J.T @ r
             curvature += J.T @ J
-        return Quadratic(total, gradient.detach(), curvature)
+        return gradient.detach(), curvature
 
     @torch.no_grad()
     def loss(theta: Tensor) -> float:
         return sum(0.5 * float((residual(theta)[0] ** 2).sum()) for residual in residuals)
 
     with watch("train"):
-        theta, history = minimise(model, loss, theta, max_steps=max_steps, rtol=0.1, progress=progress)
+        theta, history = minimise([model], loss, theta, max_steps=max_steps, rtol=0.1, progress=progress)
     with torch.no_grad():
         points = sum(residual(theta)[0].shape[1] for residual in residuals)
     discretization = record(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,12 +14,13 @@ from variform.errors import InputError
 from variform.forms.pointwise import EVERYWHERE
 from variform.mesh import Mesh
 from variform.problem import Problem
+from variform.quadrature import reference_rule
 from variform.solution import Stopwatch
 from variform.solvers.neural.gauss_newton import Quadratic, minimise
 from variform.solvers.neural.mlp import Tape, jacobian
 from variform.solvers.neural.points import Points, in_regions, on_boundaries
 from variform.solvers.neural.solution import NetworkSolution, geometry_and_mesh, record
-from variform.solvers.neural.trial import Prepared, Trial
+from variform.solvers.neural.trial import Trial
 
 
 def solve(
@@ -37,15 +39,15 @@ def solve(
     Dirichlet and periodic conditions hold exactly (see `Trial`); integrals are sums over the quadrature points of a
     mesh.
 
-    A network can lower the sum below the energy's minimum between too few points: the defaults keep several points to
-    a parameter (on the manufactured Poisson problem a rule of degree 3 and width 24 ended at an error of 2e-2).
+    Between the points of one rule a network can fall below the energy's minimum: the steps take three rules in turn,
+    and each must lower the mean of their sums.
 
     Args:
         mesh: a mesh, or the number of cells a side, whose quadrature points are the integration points; 12 by default.
         width, depth: of the hidden tanh layers.
         max_steps: steps.
         seed: of the initial parameters.
-        quadrature_degree: of the rule in each cell; by default 8, 6, 2 in one, two, three dimensions.
+        quadrature_degree: of the first of three rules in each cell; by default 8, 6, 2 in one, two, three dimensions.
 
     Raises:
         InputError: the problem has no energy.
@@ -59,32 +61,31 @@ def solve(
     geometry, mesh = geometry_and_mesh(problem, mesh)
     with watch("prepare"):
         trial = Trial(problem, geometry, mesh, width, depth)
-        parts = _parts(trial, quadrature_degree or {1: 8, 2: 6, 3: 2}[mesh.dim])
+        degree = quadrature_degree or {1: 8, 2: 6, 3: 2}[mesh.dim]
+        rules = [_parts(trial, d) for d in _positive_degrees(mesh, degree)]
     theta = trial.network.initial(seed)
 
-    def model(theta: Tensor) -> Quadratic:
-        theta = theta.requires_grad_()
+    def model(parts: list[Part], theta: Tensor) -> Quadratic:
+        theta = theta.detach().requires_grad_()
         P = len(theta)  # noqa: N806
-        total, gradient, curvature = 0.0, theta.new_zeros(P), theta.new_zeros(P, P)
+        gradient, curvature = theta.new_zeros(P), theta.new_zeros(P, P)
         for part in parts:
             tape: Tape = []
             z = part.jet(theta, tape)
             J = jacobian(z, tape).transpose(0, 1)  # noqa: N806
-            z = z.detach()
-            slope, value = torch.func.vmap(torch.func.grad_and_value(part.density), in_dims=-1)(z, part.data)
-            H = torch.func.vmap(torch.func.hessian(part.density), in_dims=-1)(z, part.data)  # noqa: N806
-            total += float(value.sum())
+            slope, H = _derivatives(part, z.detach())  # noqa: N806
             gradient += J.reshape(-1, P).T @ slope.reshape(-1)
             curvature += J.reshape(-1, P).T @ (H @ J).reshape(-1, P)
-        return Quadratic(total, gradient, curvature)
+        return gradient, curvature
 
     @torch.no_grad()
     def energy(theta: Tensor) -> float:
-        return sum(float(part.density(part.jet(theta), part.data).sum()) for part in parts)
+        sums = [sum(float(part.density(part.jet(theta)).sum()) for part in parts) for parts in rules]
+        return sum(sums) / len(sums)
 
     with watch("train"):
-        theta, history = minimise(model, energy, theta, max_steps=max_steps, rtol=1e-7, progress=progress)
-    points = sum(part.data["w"].shape[-1] for part in parts)
+        theta, history = minimise([partial(model, parts) for parts in rules], energy, theta, max_steps=max_steps, rtol=1e-7, progress=progress)
+    points = sum(part.num_points for parts in rules for part in parts)
     discretization = record(trial, seed=seed, integration_points=points, steps=len(history) - 1, energy=history[-1][1])
     return NetworkSolution(trial, theta, watch.cost(parameters=len(theta)), discretization, history)
 
@@ -93,12 +94,24 @@ def solve(
 class Part:
     """One term of the energy: a weighted density of derivatives z, summed over points.
 
-    jet: (theta, tape) to z (k, n); density: (z, data) to (n,), or at one point (k,), data to ().
+    jet: (theta, tape) to z (k, n); density: z to (n,).
     """
 
     jet: Callable[..., Tensor]
-    density: Callable[[Tensor, Prepared], Tensor]
-    data: Prepared
+    density: Callable[[Tensor], Tensor]
+    num_points: int
+
+
+def _positive_degrees(mesh: Mesh, lowest: int, count: int = 3) -> list[int]:
+    """The first degrees of rules that differ and have no negative weights."""
+    degrees: list[int] = []
+    sizes: set[int] = set()
+    for degree in range(lowest, lowest + 20):
+        _, weights = reference_rule(mesh.cell_type, degree)
+        if (weights > 0).all() and len(weights) not in sizes and len(degrees) < count:
+            degrees.append(degree)
+            sizes.add(len(weights))
+    return degrees
 
 
 def _parts(trial: Trial, degree: int) -> list[Part]:
@@ -122,7 +135,22 @@ def _part(trial: Trial, density: Any, points: Points) -> Part:
         values = trial.jet(theta, data, tape)
         return torch.stack([values[key] for key in keys])
 
-    def weighted(z: Tensor, data: Prepared) -> Tensor:
-        return data["w"] * trial.form.evaluate(density, dict(zip(keys, z, strict=True)), trial.at(data))[()]
+    at = trial.at(data)
 
-    return Part(jet, weighted, data)
+    def weighted(z: Tensor) -> Tensor:
+        return data["w"] * trial.form.evaluate(density, dict(zip(keys, z, strict=True)), at)[()]
+
+    return Part(jet, weighted, len(data["w"]))
+
+
+def _derivatives(part: Part, z: Tensor) -> tuple[Tensor, Tensor]:
+    """First (n, k) and second (n, k, k) derivatives of the density in z, point by point."""
+    z = z.requires_grad_()
+    (slope,) = torch.autograd.grad(part.density(z).sum(), z, create_graph=True)
+    rows = [
+        torch.autograd.grad(row.sum(), z, retain_graph=True, materialize_grads=True)[0]
+        if row.requires_grad
+        else torch.zeros_like(z)
+        for row in slope
+    ]
+    return slope.detach().T, torch.stack(rows).permute(2, 0, 1)

@@ -8,7 +8,7 @@ from typing import Any
 import ufl
 from ufl.algorithms import expand_derivatives
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
-from ufl.classes import Grad
+from ufl.classes import Argument, Grad
 from ufl.corealg.map_dag import map_expr_dag
 from ufl.corealg.multifunction import MultiFunction
 
@@ -66,7 +66,7 @@ def _split(integrand: Any, v: Any) -> Term:
 
 
 class _Substitute(MultiFunction):
-    """Puts constant tensors for a test function and its gradient."""
+    """Puts constant tensors for a test function and its gradient, zero for the other test functions."""
 
     def __init__(self, v: Any, value: Any, gradient: Any) -> None:
         super().__init__()
@@ -75,14 +75,16 @@ class _Substitute(MultiFunction):
     expr = MultiFunction.reuse_if_untouched
 
     def argument(self, o: Any) -> Any:
-        return self.by_order[0] if o == self.v else o
+        return self.by_order[0] if o == self.v else ufl.zero(o.ufl_shape)
 
     def grad(self, o: Any) -> Any:
         operand, order = o, 0
         while isinstance(operand, Grad):
             operand, order = operand.ufl_operands[0], order + 1
-        if operand != self.v:
+        if not isinstance(operand, Argument):
             return o
+        if operand != self.v:
+            return ufl.zero(o.ufl_shape)
         if order > 1:
             raise InputError("second derivatives of the test function: only finite elements solve fourth-order forms")
         return self.by_order[1]

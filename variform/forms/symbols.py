@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import basix.ufl
+import numpy as np
 import ufl
 from ufl.algorithms import expand_derivatives
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
@@ -51,7 +53,9 @@ def symbols_on(
     for unknown in u.values():
         if problem.time:
             unknown.rate = ufl.Coefficient(unknown.ufl_function_space())
-    v = {name: ufl.TestFunction(space(field)) for name, field in problem.fields.items()}
+    # Those of a mixed space have numbers of their own: test functions of like fields would be equal otherwise.
+    tests = ufl.TestFunctions(ufl.MixedFunctionSpace(*map(space, problem.fields.values())))
+    v = dict(zip(problem.fields, tests, strict=True))
 
     def parameter(name: str) -> Any:
         spec = problem.parameters[name]
@@ -89,17 +93,29 @@ def checked_residual(problem: Problem, s: Symbols, v: dict[str, Any]) -> ufl.For
 
 def check_linear_in_test_functions(name: str, form: ufl.Form, v: dict[str, Any]) -> None:
     """Raise InputError, naming the integrand, unless every integral is a sum of terms linear in one test function."""
+    together, argument = _as_one(list(v.values()))
     for integral in form.integrals():
         expanded = expand_derivatives(remove_complex_nodes(apply_algebra_lowering(ufl.Form([integral]))))
-        tests = [test for test in v.values() if test in expanded.arguments()]
-        for test in tests:
-            others = {other: ufl.zero(other.ufl_shape) for other in tests if other is not test}
-            try:
-                check_form_arity(ufl.replace(expanded, others) if others else expanded, (test,))
-            except ArityMismatch as error:  # a BaseException in UFL
-                raise InputError(_not_linear(name, integral, str(error))) from None
-        if not tests and not expanded.empty():
+        try:
+            check_form_arity(expand_derivatives(ufl.replace(expanded, together)), (argument,))
+        except ArityMismatch as error:  # a BaseException in UFL
+            raise InputError(_not_linear(name, integral, str(error))) from None
+        if not expanded.arguments() and not expanded.empty():
             raise InputError(_not_linear(name, integral, "it has no test function."))
+
+
+def _as_one(tests: list[Any]) -> tuple[dict[Any, Any], Any]:
+    """The test functions as components of a single one, so that their products are not linear either."""
+    mesh = ufl.domain.extract_unique_domain(tests[0])
+    sizes = [math.prod(test.ufl_shape) for test in tests]
+    element = basix.ufl.element("Lagrange", mesh.ufl_cell().cellname, SYMBOLIC_DEGREE, shape=(sum(sizes),))
+    argument, start = ufl.TestFunction(ufl.FunctionSpace(mesh, element)), 0
+    components = {}
+    for test, size in zip(tests, sizes, strict=True):
+        parts = np.array([argument[start + i] for i in range(size)], dtype=object).reshape(test.ufl_shape)
+        components[test] = ufl.as_tensor(parts.tolist()) if test.ufl_shape else parts.item()
+        start += size
+    return components, argument
 
 
 def _not_linear(name: str, integral: Any, reason: str) -> str:
