@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ufl
-from ufl.algorithms import expand_derivatives
+from ufl.algorithms import expand_derivatives, expand_indices
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
 from ufl.classes import Argument, Grad
 from ufl.corealg.map_dag import map_expr_dag
@@ -54,7 +54,7 @@ def _split(integrand: Any, v: Any) -> Term:
     dim = ufl.domain.extract_unique_domain(v).geometric_dimension
 
     def coefficient(of_value: Any, of_gradient: Any) -> Any:
-        return map_expr_dag(_Substitute(v, of_value, of_gradient), lowered)
+        return expand_indices(map_expr_dag(_Substitute(v, of_value, of_gradient), lowered))
 
     zero, zero_gradient = ufl.zero(v.ufl_shape), ufl.zero((*v.ufl_shape, dim))
     components = list(_indices(v.ufl_shape))
@@ -93,7 +93,7 @@ class _Substitute(MultiFunction):
 def strong_form(by_measure: dict[tuple[str, int | str], Term], region: int) -> Any:
     """source - div(flux) in one region; valid where the coefficients are continuously differentiable."""
     total = term_in(by_measure, region)
-    return expand_derivatives(apply_algebra_lowering(total.source - ufl.div(total.flux)))
+    return _lowered(total.source - ufl.div(total.flux))
 
 
 def term_in(by_measure: dict[tuple[str, int | str], Term], region: int) -> Term:
@@ -114,7 +114,7 @@ def natural_residual(by_measure: dict[tuple[str, int | str], Term], region: int,
     on_boundary = _in(by_measure, "exterior_facet", boundary)
     if on_boundary is not None:
         residual = residual + on_boundary.source
-    return expand_derivatives(apply_algebra_lowering(residual))
+    return _lowered(residual)
 
 
 def _in(by_measure: dict[tuple[str, int | str], Term], kind: str, number: int) -> Term | None:
@@ -123,6 +123,13 @@ def _in(by_measure: dict[tuple[str, int | str], Term], kind: str, number: int) -
     if not acting:
         return None
     return Term(sum((t.source for t in acting[1:]), acting[0].source), sum((t.flux for t in acting[1:]), acting[0].flux))
+
+
+def _lowered(expression: Any) -> Any:
+    """Tensor algebra, derivatives and sums written out: what is multiplied by zero is gone."""
+    lowered = expand_derivatives(apply_algebra_lowering(expression))
+    components = {c: expand_indices(lowered[c] if c else lowered) for c in _indices(lowered.ufl_shape)}
+    return _tensor(components, lowered.ufl_shape)
 
 
 def _indices(shape: tuple[int, ...]) -> Any:

@@ -141,11 +141,8 @@ class Interpreter:
         yes, no = (self._evaluate(operand, component, indices) for operand in operands[1:])
         if not isinstance(test, Tensor):
             return yes if test else no
-        like = next((value for value in (yes, no) if isinstance(value, Tensor)), None)
-        dtype = torch.get_default_dtype() if like is None else like.dtype
-        return torch.where(
-            test, torch.as_tensor(yes, dtype=dtype, device=test.device), torch.as_tensor(no, dtype=dtype, device=test.device)
-        )
+        like = next(value for value in (yes, no, *self._compared(operands[0], indices)) if isinstance(value, Tensor))
+        return torch.where(test, _tensor(yes, like), _tensor(no, like))
 
     def _test(self, o: Any, indices: dict[int, int]) -> Any:
         kind = type(o)
@@ -158,6 +155,14 @@ class Interpreter:
             a, b = (self._test(operand, indices) for operand in o.ufl_operands)
             return a & b if kind is classes.AndCondition else a | b
         raise InputError(f"the torch compiler does not know the UFL condition {kind.__name__}")
+
+    def _compared(self, o: Any, indices: dict[int, int]) -> Iterator[Scalar]:
+        """What a condition compares."""
+        for operand in o.ufl_operands:
+            if isinstance(operand, classes.Condition):
+                yield from self._compared(operand, indices)
+            else:
+                yield self._evaluate(operand, (), indices)
 
     def _leaf(self, o: Any, component: tuple[int, ...]) -> Scalar:
         order = 0
