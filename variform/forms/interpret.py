@@ -40,6 +40,11 @@ FUNCTIONS: dict[type, tuple[Callable[[Tensor], Tensor], Callable[[float], float]
     classes.Erf: (torch.erf, math.erf),
     classes.Abs: (torch.abs, abs),
 }
+BINARY: dict[type, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[float, float], float]]] = {
+    classes.MinValue: (torch.minimum, min),
+    classes.MaxValue: (torch.maximum, max),
+    classes.Atan2: (torch.atan2, math.atan2),
+}
 COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
     classes.LT: lambda a, b: a < b,
     classes.LE: lambda a, b: a <= b,
@@ -130,10 +135,10 @@ class Interpreter:
         if kind in FUNCTIONS:
             of_tensor, of_float = FUNCTIONS[kind]
             return of_tensor(a) if isinstance(a, Tensor) else of_float(a)
-        if kind in (classes.MinValue, classes.MaxValue, classes.Atan2):
-            like = a if isinstance(a, Tensor) else b
-            binary = {classes.MinValue: torch.minimum, classes.MaxValue: torch.maximum, classes.Atan2: torch.atan2}
-            return binary[kind](_tensor(a, like), _tensor(b, like))
+        if kind in BINARY:
+            of_tensors, of_floats = BINARY[kind]
+            like = next((value for value in (a, b) if isinstance(value, Tensor)), None)
+            return of_floats(a, b) if like is None else of_tensors(_tensor(a, like), _tensor(b, like))
         raise InputError(f"the torch compiler does not know the UFL node {kind.__name__} (in {o})")
 
     def _conditional(self, operands: Any, component: tuple[int, ...], indices: dict[int, int]) -> Scalar:
@@ -201,7 +206,5 @@ def _product(a: Scalar, b: Scalar) -> Scalar:
     return b if _is(a, 1.0) else a if _is(b, 1.0) else a * b
 
 
-def _tensor(a: Scalar, like: Scalar) -> Tensor:
-    if isinstance(a, Tensor):
-        return a
-    return torch.as_tensor(a, dtype=like.dtype, device=like.device) if isinstance(like, Tensor) else torch.tensor(a)
+def _tensor(a: Scalar, like: Tensor) -> Tensor:
+    return a if isinstance(a, Tensor) else torch.as_tensor(a, dtype=like.dtype, device=like.device)
