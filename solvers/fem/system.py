@@ -82,6 +82,7 @@ class System:
             P = prolongation(self.u.function_space, *periodic.values())  # noqa: N806
             self._reduced = _Reduced(self._full, P, prefix, options)
         self.snes = self._full.solver if self._reduced is None else self._reduced.snes
+        self._checked = False
 
     def solve(self) -> tuple[int, int]:
         """Solve from the current u, in place.
@@ -96,6 +97,8 @@ class System:
             (self._reduced or self._full).solve()
         except PETSc.Error as error:
             raise ComputationError(self._explain(error)) from None
+        if self.is_linear and not self._checked:
+            self._check_unique()
         return self.snes.getIterationNumber(), self.snes.getLinearSolveIterations()
 
     def residual_norm(self) -> float:
@@ -104,6 +107,25 @@ class System:
         b = x.duplicate()
         self.snes.computeFunction(x, b)
         return float(b.norm())
+
+    def _check_unique(self) -> None:
+        """Refuse a singular matrix, on which linear solvers may end without a complaint.
+
+        Two signs of one: the direct solver met null pivots; the matrix maps constants to zero.
+        """
+        ksp = self.snes.getKSP()
+        A = ksp.getOperators()[0]  # noqa: N806
+        pivots = ksp.getPC().getFactorMatrix().getMumpsInfog(28) if ksp.getPC().getType() == "lu" else 0
+        ones, image = A.createVecs()
+        ones.set(1.0)
+        A.mult(ones, image)
+        infinity = PETSc.NormType.INFINITY
+        if pivots > 0 or image.norm(infinity) < 1e-12 * A.norm(infinity):
+            raise ComputationError(
+                f"the solution of {self.discrete.problem.name} is not unique: the matrix is singular. Nothing fixes its "
+                "constant, or another mode: add a Dirichlet condition"
+            )
+        self._checked = True
 
     def _explain(self, error: Exception) -> str:
         reason, inner = self.snes.getConvergedReason(), self.snes.getKSP().getConvergedReason()
@@ -155,6 +177,7 @@ class _Reduced:
         self.x.pointwiseDivide(self.x, self.copies)
         self.snes.solve(None, self.x)
         self.P.mult(self.x, self.full.x)
+        self.full.x.ghostUpdate(PETSc.InsertMode.INSERT, PETSc.ScatterMode.FORWARD)
         fp.assign(self.full.x, self.full.u)
 
 
