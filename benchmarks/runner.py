@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from variform import data, figures, problems, runs, solvers
+from variform import __version__, data, figures, problems, runs, solvers
 from variform.benchmarks.metrics import relative_errors
 from variform.benchmarks.record import describe
 from variform.benchmarks.report import write_report
@@ -210,7 +211,6 @@ def _operator(problem: Problem, row: Row, folder: Path, progress: Any) -> tuple[
     if row.data is None:
         raise InputError("a learned operator needs data = {count, resolution, seed} in its row")
     path = folder / "data.h5"
-    start = time.perf_counter()
     base = type(problem)(**{k: v for k, v in problem.values.items() if k not in problem.random})
     dataset = (
         data.read(path)
@@ -219,11 +219,10 @@ def _operator(problem: Problem, row: Row, folder: Path, progress: Any) -> tuple[
             base, row.data.count, path, resolution=row.data.resolution, seed=row.data.seed, progress=progress
         )
     )
-    generated = time.perf_counter() - start
     operator = operators.train(dataset, progress=progress, **row.options)
     operator.save(folder)
     solution = operator.predict(problem)
-    extra = {"training_s": operator.info["training_s"], "data_s": generated, "history": operator.history}
+    extra = {"training_s": operator.info["training_s"], "data_s": dataset.info["wall_s"], "history": operator.history}
     return solution, extra
 
 
@@ -232,12 +231,10 @@ def _quickened(row: Row) -> Row:
 
 
 def _digest(spec: Any, entry: TaskEntry, problem: Problem) -> str:
-    """What a stored result depends on: its settings, the task's, and the problem's source."""
-    import inspect
-
+    """What a stored result depends on: its settings, the task's, the version, and the file that states the problem."""
     content = [spec.model_dump(), entry.reference.model_dump(), entry.set, entry.sample and entry.sample.model_dump()]
-    source = inspect.getsource(type(problem))
-    return hashlib.sha256((json.dumps(content, sort_keys=True, default=str) + source).encode()).hexdigest()
+    text = json.dumps([__version__, *content], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode() + Path(inspect.getfile(type(problem))).read_bytes()).hexdigest()
 
 
 def _slug(label: str) -> str:

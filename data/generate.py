@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def generate(
     cells = mesh or 2 * (resolution - 1)
     inputs = {name: np.empty((count, *grid.shape[1:])) for name in problem.random}
     outputs = {name: np.empty((count, *grid.shape[1:])) for name in problem.fields}
+    start = time.perf_counter()
     for index in range(count):
         instance = problem.sample(seed, index)
         solution = solvers.solve(instance, "fem", mesh=cells)
@@ -51,7 +53,7 @@ def generate(
         for name in outputs:
             outputs[name][index] = solution.at(grid.reshape(len(axes), -1), field=name).reshape(grid.shape[1:])
         progress((index + 1) / count, f"instance {index + 1} of {count}")
-    info = {"seed": seed, "indices": [0, count], "mesh": cells, "discretization": solution.discretization}
+    info = {"wall_s": time.perf_counter() - start, "seed": seed, "indices": [0, count], "mesh": cells, "discretization": solution.discretization}
     data = Dataset(problem.name, tuple(axes), inputs, outputs, info)
     write(path, data)
     return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import sys
 from pathlib import Path
 
 from variform.errors import InputError, unknown
@@ -39,8 +40,9 @@ def _from_file(stem: str, class_name: str | None) -> type[Problem]:
     path = Path(f"{stem}.py")
     if not path.is_file():
         raise InputError(f"no problem file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"variform_user_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where inspect and pickle look for the class
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
@@ -50,7 +52,7 @@ def _from_file(stem: str, class_name: str | None) -> type[Problem]:
     own = {
         n: c
         for n, c in vars(module).items()
-        if inspect.isclass(c) and issubclass(c, Problem) and c.__module__ == path.stem
+        if inspect.isclass(c) and issubclass(c, Problem) and c.__module__ == spec.name
     }
     if class_name is not None:
         if class_name not in own:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes.util
+import functools
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -551,11 +553,25 @@ def _plotter(size: np.ndarray) -> Iterator[pyvista.Plotter]:
 
 
 def _pyvista() -> ModuleType:
+    _load_triton_first()
     try:
         import pyvista
     except ImportError as error:  # of a system library, as a rule
         raise ComputationError(f"cannot draw: PyVista does not load: {error}") from error
     return pyvista
+
+
+@functools.cache
+def _load_triton_first() -> None:
+    """Load the compiler that comes with torch, if it is there, ahead of Mesa's.
+
+    Both hold an LLVM: after a picture was drawn by Mesa's llvmpipe, `import torch._dynamo` (any optimiser does it)
+    crashed in Triton's (torch 2.15, Mesa 22.3). In this order both work; the library alone loads in 0.1 s.
+    """
+    triton = importlib.util.find_spec("triton")
+    for folder in triton.submodule_search_locations or () if triton else ():
+        with contextlib.suppress(OSError):  # no such library, or not for this machine: nothing to crash
+            ctypes.CDLL(os.path.join(folder, "_C", "libtriton.so"))
 
 
 @contextlib.contextmanager

@@ -24,8 +24,7 @@ def closure(directions: Iterable[Directions]) -> list[Directions]:
 def jet_of(function: Callable[[Tensor], Tensor], z: Tensor, directions: Iterable[Directions]) -> dict[Directions, Tensor]:
     """Derivatives of a function that acts point by point, (d, n) to (n,), at points that stay as they are.
 
-    Reverse mode, since this is done once: torch's forward mode loads its compiler at the first call, which takes
-    seconds and crashed after VTK had been loaded (torch 2.15, VTK 9.7).
+    Reverse mode, since this is done once, and since the first call of torch's forward mode loads its compiler for seconds.
     """
     z = z.detach().requires_grad_()
     known: dict[Directions, Tensor] = {(): function(z)}
