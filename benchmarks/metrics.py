@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from variform.errors import InputError
 from variform.mesh import Mesh
 from variform.problem import Problem
-from variform.quadrature import cell_quadrature
+from variform.quadrature import Quadrature, cell_quadrature
 from variform.solution import Solution
 
 DEGREE = 5
@@ -20,19 +21,42 @@ Evaluate = Callable[[np.ndarray, int], np.ndarray]
 """(points (dim, n), order of derivatives) -> values."""
 
 
+@dataclass(frozen=True)
+class Truth:
+    """Values (.., n) and gradients (.., dim, n) at the quadrature points of a mesh: computed once for many rows."""
+
+    rule: Quadrature
+    values: np.ndarray
+    gradients: np.ndarray
+
+    @classmethod
+    def of(cls, mesh: Mesh, evaluate: Evaluate) -> Truth:
+        rule = cell_quadrature(mesh, DEGREE)
+        return cls(rule, evaluate(rule.x, 0), evaluate(rule.x, 1))
+
+    @classmethod
+    def of_solution(cls, reference: Solution, field: str | None = None) -> Truth:
+        return cls.of(reference.mesh, lambda x, d: reference.at(x, field=field, derivatives=d))
+
+    def errors(self, solution: Solution, field: str | None = None) -> dict[str, float]:
+        """relative_l2 = ||u - u_ref|| / ||u_ref||; relative_h1 = ||grad u - grad u_ref|| / ||grad u_ref||, in L2.
+
+        Raises:
+            InputError: the solution has no finite value somewhere in the domain.
+        """
+        result = {}
+        for name, derivatives, truth in (("relative_l2", 0, self.values), ("relative_h1", 1, self.gradients)):
+            values = solution.at(self.rule.x, field=field, derivatives=derivatives)
+            if not np.isfinite(values).all():
+                raise InputError("the solution has no finite value at some points of the reference's domain")
+            square, norm = (((values - truth) ** 2) @ self.rule.w).sum(), ((truth**2) @ self.rule.w).sum()
+            result[name] = float(np.sqrt(square / norm)) if norm else float("nan")
+        return result
+
+
 def relative_errors(solution: Solution, reference: Solution, field: str | None = None) -> dict[str, float]:
-    """Errors against a finer solution, by quadrature on the mesh of the reference, at the last time of both.
-
-    relative_l2 = ||u - u_ref|| / ||u_ref||; relative_h1 = ||grad u - grad u_ref|| / ||grad u_ref||, norms in L2.
-
-    Raises:
-        InputError: the solution is not defined in all of the reference's domain.
-    """
-    return _relative(
-        reference.mesh,
-        lambda x, d: solution.at(x, field=field, derivatives=d),
-        lambda x, d: reference.at(x, field=field, derivatives=d),
-    )
+    """Errors against a finer solution, by quadrature on the mesh of the reference, at the last time of both."""
+    return Truth.of_solution(reference, field).errors(solution, field)
 
 
 def exact_errors(problem: Problem, solution: Solution, field: str | None = None) -> dict[str, float]:
@@ -56,18 +80,7 @@ def exact_errors(problem: Problem, solution: Solution, field: str | None = None)
 
     if not values(problem, problem.exact, torch.zeros(solution.mesh.dim, 1, dtype=torch.float64), t):
         return {}
-    return _relative(solution.mesh, lambda x, d: solution.at(x, field=name, derivatives=d), exact)
-
-
-def _relative(mesh: Mesh, u: Evaluate, v: Evaluate) -> dict[str, float]:
-    rule = cell_quadrature(mesh, DEGREE)
-    errors = {}
-    for name, derivatives in (("relative_l2", 0), ("relative_h1", 1)):
-        a, b = u(rule.x, derivatives), v(rule.x, derivatives)
-        if not np.isfinite(a).all():
-            raise InputError("the solution has no finite value at some points of the reference's domain")
-        errors[name] = float(np.sqrt(((a - b) ** 2 @ rule.w).sum() / (b**2 @ rule.w).sum()))
-    return errors
+    return Truth.of(solution.mesh, exact).errors(solution, name)
 
 
 def observed_rates(h: Sequence[float], errors: Sequence[float]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from variform import __version__, data, figures, problems, runs, solvers
-from variform.benchmarks.metrics import relative_errors
+from variform.benchmarks.metrics import Truth
 from variform.benchmarks.record import describe
 from variform.benchmarks.report import write_report
 from variform.benchmarks.suite import Reference, Row, Suite, TaskEntry
@@ -42,13 +43,19 @@ class Task:
         return self._solve_reference(self.entry.reference)
 
     @cached_property
+    def truth(self) -> Truth:
+        """Its values where errors are measured."""
+        return Truth.of_solution(self.reference)
+
+    @cached_property
     def picture_mesh(self) -> Mesh:
         """Where pictures are drawn: the reference's mesh, or a coarser one of a box, which no one can tell apart."""
         own = self.entry.reference.mesh
         return self.problem.geometry(self.problem.p).mesh(min(own, 64)) if own else self.reference.mesh
 
     @cached_property
-    def truth(self) -> np.ndarray:
+    def picture(self) -> np.ndarray:
+        """The reference's values there."""
         return self.reference.at(self.picture_mesh.points.T)
 
     def describe_reference(self) -> dict[str, Any]:
@@ -60,12 +67,12 @@ class Task:
             return known
         self.folder.mkdir(parents=True, exist_ok=True)
         figure = figures.field(
-            self.picture_mesh, self.truth, self.folder / "reference.png", title="Reference", unit=self._unit
+            self.picture_mesh, self.picture, self.folder / "reference.png", title="Reference", unit=self._unit
         )
         coarser = spec.model_copy(
             update={"degree": 1} if spec.mesh is None else {"mesh": spec.mesh // 2, "steps": max(spec.steps // 2, 1)}
         )
-        difference = relative_errors(self._solve_reference(coarser), self.reference)["relative_l2"]
+        difference = self.truth.errors(self._solve_reference(coarser))["relative_l2"]
         # Halving h divides the error of degree k by 2^(k+1) where u is smooth; 3 is what is left of it at order 2.
         known = {
             "digest": digest,
@@ -94,8 +101,8 @@ class Task:
             result, status, reason = {}, "not applicable", str(error)
         except (ComputationError, MemoryError, FloatingPointError) as error:
             result, status, reason = {}, "failed", str(error)
-        command = f"variform solve {self.entry.problem} --method {row.method}"
-        shown = {"method": row.method, "label": row.label, "status": status, "reason": reason, "command": command}
+        shown = {"method": row.method, "label": row.label, "status": status, "reason": reason}
+        shown["command"] = self._command(row)
         entry = {**shown, "metrics": {}, "quantities": {}, "cost": {}, **result, "folder": str(folder.name)}
         record = entry.pop("record", {})
         runs.write_json(folder / runs.RECORD, {**record, "status": status, "digest": digest, "row": entry})
@@ -107,10 +114,10 @@ class Task:
 
         learned = row.method == "fno"
         solution, extra = (_operator if learned else _solver)(self.problem, row, folder, progress)
-        record = describe(self.problem, self.entry.problem, row.method, solution, relative_errors(solution, self.reference))
+        record = describe(self.problem, self.entry.problem, row.method, solution, self.truth.errors(solution))
         values = solution.at(self.picture_mesh.points.T)
         figure = figures.comparison(
-            self.picture_mesh, self.truth, values, folder / "comparison.png", unit=self._unit
+            self.picture_mesh, self.picture, values, folder / "comparison.png", unit=self._unit
         )
         quantities = record["metrics"].pop("quantities")
         return {
@@ -120,7 +127,7 @@ class Task:
             "cost": {**record["cost"], **extra},
             "seed": solution.discretization.get("seed"),
             "figure": str(figure.relative_to(self.folder.parent)),
-            "history": getattr(solution, "history", None) or extra.pop("history", None),
+            "history": _curve(extra.pop("history", None) or getattr(solution, "history", None)),
         }
 
     def _solve_reference(self, spec: Reference) -> Solution:
@@ -138,6 +145,20 @@ class Task:
         spec = self.entry.reference
         where = f"{spec.mesh} cells a side" if spec.mesh else f"the mesh refined {spec.refine} times"
         return f"FEM P{spec.degree}, {where}" + (f", {spec.steps} steps" if self.problem.time else "")
+
+    def _command(self, row: Row) -> str:
+        """What reproduces the row on a command line."""
+        if row.data is not None:
+            return runs.command_line()
+        name = self.entry.problem
+        where = name if name in problems.CATALOGUE else os.path.relpath(inspect.getfile(type(self.problem)))
+        words = ["variform solve", where, f"--method {row.method}"]
+        words += [f"--mesh {row.options['mesh']}"] if "mesh" in row.options else []
+        settings = {**self.entry.set, **{k: v for k, v in row.options.items() if k != "mesh"}}
+        if self.entry.sample:
+            drawn = f"sample:{self.entry.sample.seed}:{self.entry.sample.index}"
+            settings |= dict.fromkeys(self.problem.random, drawn)
+        return " ".join(words + [f"--set {key}={value}" for key, value in settings.items()])
 
     @property
     def _unit(self) -> str:
@@ -224,6 +245,13 @@ def _operator(problem: Problem, row: Row, folder: Path, progress: Any) -> tuple[
     solution = operator.predict(problem)
     extra = {"training_s": operator.info["training_s"], "data_s": dataset.info["wall_s"], "history": operator.history}
     return solution, extra
+
+
+def _curve(history: list[tuple[int, float]] | None) -> list[tuple[int, float]] | None:
+    """A training curve for a logarithmic axis: an energy, which may be negative, as its height above the last."""
+    if not history or min(value for _, value in history) > 0:
+        return history
+    return [(step, value - history[-1][1]) for step, value in history[:-1]]
 
 
 def _quickened(row: Row) -> Row:

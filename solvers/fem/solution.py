@@ -39,6 +39,7 @@ class FemSolution(Solution):
         domain = discrete.domain.mesh
         self._tree = dolfinx.geometry.bb_tree(domain, domain.topology.dim, padding=1e-10)
         self._gradients: dict[str, tuple[Any, fem.Function]] = {}
+        self._located: tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
 
     @property
     def mesh(self) -> Mesh:
@@ -87,17 +88,12 @@ class FemSolution(Solution):
 
     def _evaluate(self, function: fem.Function, x: np.ndarray) -> np.ndarray:
         """Values (n, components): each point by the lowest rank that has a cell there; NaN where none has."""
-        domain = self._discrete.domain.mesh
-        comm = domain.comm
-        points = np.zeros((x.shape[1], 3))
-        points[:, : len(x)] = x.T
-        candidates = dolfinx.geometry.compute_collisions_points(self._tree, points)
-        cells = dolfinx.geometry.compute_colliding_cells(domain, candidates, points)
-        found = cells.offsets[1:] > cells.offsets[:-1]
+        comm = self._discrete.domain.mesh.comm
+        points, found, cells = self._locate(x)
         components = int(np.prod(function.ufl_shape, initial=1))
         values = np.zeros((len(points), components))
         if found.any():
-            values[found] = function.eval(points[found], cells.array[cells.offsets[:-1][found]]).reshape(-1, components)
+            values[found] = function.eval(points[found], cells).reshape(-1, components)
         nobody = ~found
         if comm.size > 1:
             owner = np.where(found, comm.rank, comm.size)
@@ -107,3 +103,14 @@ class FemSolution(Solution):
             nobody = owner == comm.size
         values[nobody] = np.nan
         return values
+
+    def _locate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points (n, 3), which of them have a cell on this rank, and those cells; remembered for the gradient."""
+        if self._located is None or not np.array_equal(self._located[0], x):
+            points = np.zeros((x.shape[1], 3))
+            points[:, : len(x)] = x.T
+            candidates = dolfinx.geometry.compute_collisions_points(self._tree, points)
+            cells = dolfinx.geometry.compute_colliding_cells(self._discrete.domain.mesh, candidates, points)
+            found = cells.offsets[1:] > cells.offsets[:-1]
+            self._located = x.copy(), (points, found, cells.array[cells.offsets[:-1][found]])
+        return self._located[1]

@@ -39,15 +39,15 @@ def solve(
     Dirichlet and periodic conditions hold exactly (see `Trial`); integrals are sums over the quadrature points of a
     mesh.
 
-    Between the points of one rule a network can fall below the energy's minimum: the steps take three rules in turn,
-    and each must lower the mean of their sums.
+    Between the points of one rule a network can fall below the energy's minimum: the steps take several rules in
+    turn, and each must lower the mean of their sums.
 
     Args:
         mesh: a mesh, or the number of cells a side, whose quadrature points are the integration points; 12 by default.
         width, depth: of the hidden tanh layers.
         max_steps: steps.
         seed: of the initial parameters.
-        quadrature_degree: of the first of three rules in each cell; by default 8, 6, 2 in one, two, three dimensions.
+        quadrature_degree: of the first of three rules (two in 3D) in each cell; by default 8, 6, 2 in one, two, three dimensions.
 
     Raises:
         InputError: the problem has no energy.
@@ -102,8 +102,9 @@ class Part:
     num_points: int
 
 
-def _positive_degrees(mesh: Mesh, lowest: int, count: int = 3) -> list[int]:
-    """The first degrees of rules that differ and have no negative weights."""
+def _positive_degrees(mesh: Mesh, lowest: int) -> list[int]:
+    """The first degrees of rules that differ and have no negative weights: three, two where points are many (3D)."""
+    count = 2 if mesh.dim == 3 else 3
     degrees: list[int] = []
     sizes: set[int] = set()
     for degree in range(lowest, lowest + 20):
