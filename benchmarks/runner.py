@@ -116,9 +116,7 @@ class Task:
         solution, extra = (_operator if learned else _solver)(self.problem, row, folder, progress)
         record = describe(self.problem, self.entry.problem, row.method, solution, self.truth.errors(solution))
         values = solution.at(self.picture_mesh.points.T)
-        figure = figures.comparison(
-            self.picture_mesh, self.picture, values, folder / "comparison.png", unit=self._unit
-        )
+        figure = figures.comparison(self.picture_mesh, self.picture, values, folder / "comparison.png", unit=self._unit)
         quantities = record["metrics"].pop("quantities")
         return {
             "record": record,

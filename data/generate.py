@@ -36,8 +36,11 @@ def generate(
         InputError: the problem has no random inputs, or evolves in time.
     """
     if not problem.random or problem.time is not None:
-        raise InputError(f"{problem.name} has no random instances to generate" if not problem.random else
-                         f"{problem.name} evolves in time: only stationary data sets are generated so far")
+        raise InputError(
+            f"{problem.name} has no random instances to generate"
+            if not problem.random
+            else f"{problem.name} evolves in time: only stationary data sets are generated so far"
+        )
     geometry = problem.geometry(problem.p)
     axes = [np.linspace(a, b, resolution) for a, b in zip(geometry.lower, geometry.upper, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"))
@@ -53,7 +56,13 @@ def generate(
         for name in outputs:
             outputs[name][index] = solution.at(grid.reshape(len(axes), -1), field=name).reshape(grid.shape[1:])
         progress((index + 1) / count, f"instance {index + 1} of {count}")
-    info = {"wall_s": time.perf_counter() - start, "seed": seed, "indices": [0, count], "mesh": cells, "discretization": solution.discretization}
+    info = {
+        "wall_s": time.perf_counter() - start,
+        "seed": seed,
+        "indices": [0, count],
+        "mesh": cells,
+        "discretization": solution.discretization,
+    }
     data = Dataset(problem.name, tuple(axes), inputs, outputs, info)
     write(path, data)
     return data

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+
 import numpy as np
 
 from variform.errors import InputError

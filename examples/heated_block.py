@@ -1,8 +1,8 @@
 """A block that is heated inside, cooled below and radiates above: a problem of one's own, on a mesh file.
 
-    variform solve examples/heated_block.py
-    variform solve examples/heated_block.py --method ritz
-    variform solve examples/heated_block.py --mesh another.msh
+variform solve examples/heated_block.py
+variform solve examples/heated_block.py --method ritz
+variform solve examples/heated_block.py --mesh another.msh
 """
 
 from functools import cache

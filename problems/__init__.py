@@ -59,5 +59,7 @@ def _from_file(stem: str, class_name: str | None) -> type[Problem]:
             raise unknown(f"problem class of {path}", class_name, own)
         return own[class_name]
     if len(own) != 1:
-        raise InputError(f"{path} must define one Problem, or be named as {path}:Class; it defines {list(own) or 'none'}")
+        raise InputError(
+            f"{path} must define one Problem, or be named as {path}:Class; it defines {list(own) or 'none'}"
+        )
     return next(iter(own.values()))

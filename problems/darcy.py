@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sympy
-import ufl
 from ufl import conditional, grad, inner, lt, pi, sin
 
 from variform.meshes import Layers, Rectangle
@@ -53,7 +52,10 @@ class Darcy(Problem):
 
 
 class DarcyManufactured(Darcy):
-    """The same equation with h = w / K, w = cos(pi y) sin(pi x) (1 + x) zero on the interface, a = 1 + x y / 2: h has a kink."""
+    """The same equation with a known solution that has a kink: h = w / K, w zero on the interface, a = 1 + x y / 2.
+
+    w = cos(pi y) sin(pi x) (1 + x).
+    """
 
     parameters = {
         "conductivity": Darcy.parameters["conductivity"],

@@ -29,7 +29,7 @@ class Heat(Problem):
         return UnitSquare()
 
     def residual(self, s, v):
-        T, w = s.u["T"], v["T"]  # noqa: N806
+        T, w = s.u["T"], v["T"]
         return (Dt(T) * w + s.p.diffusivity * inner(grad(T), grad(w))) * s.dx
 
     def initial(self, x, p):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sympy
-import ufl
 from ufl import grad, inner
 
 from variform.meshes import UnitSquare

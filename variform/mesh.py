@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 VERTICES = {"interval": 2, "triangle": 3, "tetrahedron": 4}
-"""Vertices of each supported cell type; its facet i lies opposite vertex i, except on an interval, where it is vertex i."""
+"""Vertices of each supported cell type; facet i lies opposite vertex i, except on an interval, where it is vertex i."""
 
 
 @dataclass(frozen=True)

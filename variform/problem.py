@@ -89,7 +89,7 @@ class Symbols:
     ds: NamedMeasure
 
 
-def Dt(u: Any) -> Any:  # noqa: N802 - the field's notation
+def Dt(u: Any) -> Any:
     """The time derivative of an unknown, or, by the chain rule, of an expression in unknowns.
 
     It is a placeholder: the back end stores in `rate` of each unknown what its time stepper or network puts there.

@@ -63,7 +63,7 @@ def facet_scale_and_normal(mesh: Mesh, facets: np.ndarray) -> tuple[np.ndarray, 
 def cell_quadrature(mesh: Mesh, degree: int, cells: np.ndarray | slice = slice(None)) -> Quadrature:
     """A rule of the given degree in each cell, points in the order of the cells."""
     points, weights = reference_rule(mesh.cell_type, degree)
-    J = jacobians(mesh, cells)  # noqa: N806
+    J = jacobians(mesh, cells)
     x = mesh.points[mesh.cells[cells][:, 0]][:, None] + np.einsum("mij,qj->mqi", J, points)
     w = np.abs(np.linalg.det(J))[:, None] * weights
     return Quadrature(x.reshape(-1, mesh.dim).T, w.ravel())
@@ -73,7 +73,7 @@ def facet_quadrature(mesh: Mesh, degree: int, facets: np.ndarray) -> Quadrature:
     """A rule of the given degree on each (cell, local facet) row."""
     points, weights = reference_rule(facet_type(mesh.cell_type), degree)
     reference = facet_points(mesh, points)[facets[:, 1]]
-    J = jacobians(mesh, facets[:, 0])  # noqa: N806
+    J = jacobians(mesh, facets[:, 0])
     x = mesh.points[mesh.cells[facets[:, 0], 0]][:, None] + np.einsum("mij,mqj->mqi", J, reference)
     scale, normal = facet_scale_and_normal(mesh, facets)
     return Quadrature(

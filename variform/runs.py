@@ -144,4 +144,3 @@ def strict(value: Any) -> Any:
     if isinstance(value, (str, int, bool)) or value is None:
         return value
     return str(value)
-

@@ -62,7 +62,9 @@ class Solution(ABC):
     """How it was discretised, for the record: mesh, element or network, tolerances, iterations."""
 
     @abstractmethod
-    def at(self, x: np.ndarray, *, field: str | None = None, t: float | None = None, derivatives: int = 0) -> np.ndarray:
+    def at(
+        self, x: np.ndarray, *, field: str | None = None, t: float | None = None, derivatives: int = 0
+    ) -> np.ndarray:
         """Values or gradients of one field.
 
         Args:
@@ -75,7 +77,9 @@ class Solution(ABC):
             NaN at points outside the domain.
         """
 
-    def integrate(self, function: Callable[[np.ndarray], np.ndarray] | None = None, *, degree: int = 4, **at: Any) -> Any:
+    def integrate(
+        self, function: Callable[[np.ndarray], np.ndarray] | None = None, *, degree: int = 4, **at: Any
+    ) -> Any:
         """Integral over the domain of the field, or of function(values); `at` takes field, t and derivatives."""
         rule = cell_quadrature(self.mesh, degree)
         values = self.at(rule.x, **at)

@@ -8,7 +8,7 @@ import h5py  # noqa: F401  # its HDF5 must load ahead of PETSc's
 # PETSc would catch SIGTERM and abort: the run could neither be marked as interrupted nor resumed.
 os.environ["PETSC_OPTIONS"] = f"{os.environ.get('PETSC_OPTIONS', '')} -no_signal_handler"
 
-from variform.solvers.fem.solution import FemSolution  # noqa: E402
-from variform.solvers.fem.solve import solve  # noqa: E402
+from variform.solvers.fem.solution import FemSolution
+from variform.solvers.fem.solve import solve
 
 __all__ = ["FemSolution", "solve"]

@@ -110,7 +110,7 @@ def interpolate(function: fem.Function, value: Any) -> None:
     function.interpolate(interpolant(function.function_space, value))
 
 
-def interpolant(V: fem.FunctionSpace, value: Any) -> Any:  # noqa: N803
+def interpolant(V: fem.FunctionSpace, value: Any) -> Any:
     """What `Function.interpolate` takes: compiled once, evaluated as often as time changes."""
     if callable(value) and not isinstance(value, ufl.core.expr.Expr):
         dim = V.mesh.geometry.dim
@@ -140,7 +140,7 @@ def _parameter(problem: Problem, name: str, mesh: dolfinx.mesh.Mesh, degree: int
     return function
 
 
-def _boundary(discrete: Discrete, condition: Any, V: fem.FunctionSpace) -> Boundary:  # noqa: N803
+def _boundary(discrete: Discrete, condition: Any, V: fem.FunctionSpace) -> Boundary:
     domain, s = discrete.domain, discrete.symbols
     topology, fdim = domain.mesh.topology, domain.mesh.topology.dim - 1
     facets = []

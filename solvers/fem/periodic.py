@@ -10,7 +10,7 @@ from petsc4py import PETSc
 from variform.errors import InputError
 
 
-def prolongation(V: fem.FunctionSpace, axes: tuple[int, ...]) -> PETSc.Mat:  # noqa: N803
+def prolongation(V: fem.FunctionSpace, axes: tuple[int, ...]) -> PETSc.Mat:
     """P with u = P u_independent, where dofs on the upper side of each axis copy those on the lower side.
 
     P (all x independent) has one 1 a row: P^T A P and P^T b constrain an assembled system, on any number of ranks.
@@ -42,7 +42,7 @@ def prolongation(V: fem.FunctionSpace, axes: tuple[int, ...]) -> PETSc.Mat:  # n
         columns[i] = known[key]
 
     size = (owned * bs, None), (int((~upper).sum()) * bs, None)
-    P = PETSc.Mat().createAIJ(size, nnz=(1, 1), comm=comm)  # noqa: N806
+    P = PETSc.Mat().createAIJ(size, nnz=(1, 1), comm=comm)
     for row, column in enumerate(columns):
         for component in range(bs):
             P.setValue((rows_before + row) * bs + component, column * bs + component, 1.0)
@@ -52,9 +52,12 @@ def prolongation(V: fem.FunctionSpace, axes: tuple[int, ...]) -> PETSc.Mat:  # n
 
 def _table(comm: MPI.Comm, x: np.ndarray, columns: np.ndarray) -> dict[tuple[int, ...], int]:
     """Coordinates of every independent dof on every rank -> its column."""
-    return {_key(point): column for points, numbers in comm.allgather((x, columns)) for point, column in zip(points, numbers, strict=True)}
+    return {
+        _key(point): column
+        for points, numbers in comm.allgather((x, columns))
+        for point, column in zip(points, numbers, strict=True)
+    }
 
 
 def _key(point: np.ndarray) -> tuple[int, ...]:
     return tuple(np.round(point * 1e9).astype(np.int64).tolist())
-

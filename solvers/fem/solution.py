@@ -49,7 +49,9 @@ class FemSolution(Solution):
     def times(self) -> list[float | None]:
         return [t for t, _ in self._snapshots]
 
-    def at(self, x: np.ndarray, *, field: str | None = None, t: float | None = None, derivatives: int = 0) -> np.ndarray:
+    def at(
+        self, x: np.ndarray, *, field: str | None = None, t: float | None = None, derivatives: int = 0
+    ) -> np.ndarray:
         function = self._restore(field, t)
         if derivatives == 1:
             function = self._gradient(function)
@@ -79,7 +81,7 @@ class FemSolution(Solution):
         if function.name not in self._gradients:
             degree = self._discrete.degrees[function.name] - 1
             shape = (*function.ufl_shape, self.mesh.dim)
-            V = fem.functionspace(function.function_space.mesh, ("DG", degree, shape))  # noqa: N806
+            V = fem.functionspace(function.function_space.mesh, ("DG", degree, shape))
             expression = fem.Expression(ufl.grad(function), V.element.interpolation_points, jit_options=JIT)
             self._gradients[function.name] = expression, fem.Function(V)
         expression, gradient = self._gradients[function.name]

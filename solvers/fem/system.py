@@ -42,14 +42,20 @@ class System:
     """
 
     def __init__(
-        self, discrete: Discrete, residual: ufl.Form, *, rtol: float = 1e-10, atol: float = 1e-12, constant: bool = False
+        self,
+        discrete: Discrete,
+        residual: ufl.Form,
+        *,
+        rtol: float = 1e-10,
+        atol: float = 1e-12,
+        constant: bool = False,
     ) -> None:
         self.discrete = discrete
         unknowns = list(discrete.u.values())
         several = len(unknowns) > 1
         self.u: Any = unknowns if several else unknowns[0]
-        F = list(ufl.extract_blocks(residual)) if several else residual  # noqa: N806
-        J = fp.derivative_block(F, self.u)  # noqa: N806
+        F = list(ufl.extract_blocks(residual)) if several else residual
+        J = fp.derivative_block(F, self.u)
         self.is_linear = not _depends_on(J, unknowns)
         options = {
             "snes_type": "ksponly" if self.is_linear else "newtonls",
@@ -79,7 +85,7 @@ class System:
         )
         self._reduced = None
         if periodic:
-            P = prolongation(self.u.function_space, *periodic.values())  # noqa: N806
+            P = prolongation(self.u.function_space, *periodic.values())
             self._reduced = _Reduced(self._full, P, prefix, options)
         self.snes = self._full.solver if self._reduced is None else self._reduced.snes
         self._checked = False
@@ -114,7 +120,7 @@ class System:
         Two signs of one: the direct solver met null pivots; the matrix maps constants to zero.
         """
         ksp = self.snes.getKSP()
-        A = ksp.getOperators()[0]  # noqa: N806
+        A = ksp.getOperators()[0]
         pivots = ksp.getPC().getFactorMatrix().getMumpsInfog(28) if ksp.getPC().getType() == "lu" else 0
         ones, image = A.createVecs()
         ones.set(1.0)
@@ -122,8 +128,8 @@ class System:
         infinity = PETSc.NormType.INFINITY
         if pivots > 0 or image.norm(infinity) < 1e-12 * A.norm(infinity):
             raise ComputationError(
-                f"the solution of {self.discrete.problem.name} is not unique: the matrix is singular. Nothing fixes its "
-                "constant, or another mode: add a Dirichlet condition"
+                f"the solution of {self.discrete.problem.name} is not unique: the matrix is singular. Nothing fixes "
+                "its constant, or another mode: add a Dirichlet condition"
             )
         self._checked = True
 
@@ -141,7 +147,7 @@ class System:
 class _Reduced:
     """The same system in the independent dofs: P^T F(P x) = 0 with the Jacobian P^T J P."""
 
-    def __init__(self, full: fp.NonlinearProblem, P: PETSc.Mat, prefix: str, options: dict[str, Any]) -> None:  # noqa: N803
+    def __init__(self, full: fp.NonlinearProblem, P: PETSc.Mat, prefix: str, options: dict[str, Any]) -> None:
         self.full, self.P = full, P
         self.x, self.b = P.createVecRight(), P.createVecRight()
         copies, ones = P.createVecRight(), P.createVecLeft()
@@ -165,7 +171,7 @@ class _Reduced:
         self.full.solver.computeFunction(self.full.x, self.full.b)
         self.P.multTranspose(self.full.b, b)
 
-    def _jacobian(self, snes: PETSc.SNES, x: PETSc.Vec, A: PETSc.Mat, _: PETSc.Mat) -> None:  # noqa: N803
+    def _jacobian(self, snes: PETSc.SNES, x: PETSc.Vec, A: PETSc.Mat, _: PETSc.Mat) -> None:
         self.P.mult(x, self.full.x)
         self.full.solver.computeJacobian(self.full.x, self.full.A)
         self.full.A.PtAP(self.P, result=A)

@@ -79,9 +79,7 @@ def solve_transient(
                 u.x.array[:] = base[name].x.array
             discrete.set_time(t + c * dt)
             iterations += system.solve()
-            rates.append(
-                {name: (u.x.array - base[name].x.array) / (diagonal * dt) for name, u in discrete.u.items()}
-            )
+            rates.append({name: (u.x.array - base[name].x.array) / (diagonal * dt) for name, u in discrete.u.items()})
         if (step + 1) % (steps // snapshots) == 0:
             states.append((start + (step + 1) * dt, _copy(discrete)))
         progress((step + 1) / steps, f"step {step + 1} of {steps}")
@@ -104,7 +102,7 @@ def _is_autonomous(discrete: Discrete) -> bool:
     form = discrete.residual()
     if len(discrete.u) > 1:
         return False
-    J = ufl.algorithms.expand_derivatives(fp.derivative_block(form, next(iter(discrete.u.values()))))  # noqa: N806
+    J = ufl.algorithms.expand_derivatives(fp.derivative_block(form, next(iter(discrete.u.values()))))
     return not any(u in J.coefficients() for u in discrete.u.values()) and discrete.symbols.t not in J.constants()
 
 

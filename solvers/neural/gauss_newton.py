@@ -11,7 +11,6 @@ from torch import Tensor
 
 from variform.errors import ComputationError
 
-
 Quadratic = tuple[Tensor, Tensor]
 """The local model of a loss: gradient (P,) and positive semi-definite curvature (P, P)."""
 

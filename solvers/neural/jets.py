@@ -21,10 +21,12 @@ def closure(directions: Iterable[Directions]) -> list[Directions]:
     return sorted(needed, key=lambda d: (len(d), d))
 
 
-def jet_of(function: Callable[[Tensor], Tensor], z: Tensor, directions: Iterable[Directions]) -> dict[Directions, Tensor]:
+def jet_of(
+    function: Callable[[Tensor], Tensor], z: Tensor, directions: Iterable[Directions]
+) -> dict[Directions, Tensor]:
     """Derivatives of a function that acts point by point, (d, n) to (n,), at points that stay as they are.
 
-    Reverse mode, since this is done once, and since the first call of torch's forward mode loads its compiler for seconds.
+    Reverse mode: this is done once, and the first call of torch's forward mode loads its compiler for seconds.
     """
     z = z.detach().requires_grad_()
     known: dict[Directions, Tensor] = {(): function(z)}

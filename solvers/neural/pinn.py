@@ -65,7 +65,7 @@ def solve(
         gradient, curvature = torch.zeros_like(theta), theta.new_zeros(len(theta), len(theta))
         for residual in residuals:
             r, tapes = residual(theta)
-            J = sum(jacobian(r, tape) for tape in tapes).reshape(-1, len(theta))  # noqa: N806
+            J = sum(jacobian(r, tape) for tape in tapes).reshape(-1, len(theta))
             r = r.detach().reshape(-1)
             gradient += J.T @ r
             curvature += J.T @ J
@@ -106,10 +106,12 @@ def _residuals(trial: Trial, degree: int, time_points: int) -> list[Residual]:
             residuals.append(_residual(trial, expressions, spread(points)))
     for here, there in on_interfaces(mesh, degree):
         residuals.append(
-            _difference(*(
-                _residual(trial, [form.normal_flux(field, side.region) for field in problem.fields], spread(side))
-                for side in (here, there)
-            ))
+            _difference(
+                *(
+                    _residual(trial, [form.normal_flux(field, side.region) for field in problem.fields], spread(side))
+                    for side in (here, there)
+                )
+            )
         )
     return residuals
 

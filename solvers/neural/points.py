@@ -63,9 +63,9 @@ def on_interfaces(mesh: Mesh, degree: int) -> list[tuple[Points, Points]]:
     pairs = []
     regions = np.stack([number[first // per_cell], number[second // per_cell]], axis=1)
     for low, high in sorted({tuple(sorted(pair)) for pair in regions.tolist() if pair[0] != pair[1]}):
-        from_low = np.concatenate([
-            first[(regions == (low, high)).all(axis=1)], second[(regions == (high, low)).all(axis=1)]
-        ])
+        from_low = np.concatenate(
+            [first[(regions == (low, high)).all(axis=1)], second[(regions == (high, low)).all(axis=1)]]
+        )
         on = _facet_set(mesh, degree, np.stack(np.divmod(from_low, per_cell), axis=1), low, 0)
         # Moved off the interface by rounding's scale, so that conditionals in the data see their own side.
         step = 1e-10 * float(np.ptp(mesh.points, axis=0).max()) * on.normal

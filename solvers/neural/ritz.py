@@ -47,7 +47,8 @@ def solve(
         width, depth: of the hidden tanh layers.
         max_steps: steps.
         seed: of the initial parameters.
-        quadrature_degree: of the first of three rules (two in 3D) in each cell; by default 8, 6, 2 in one, two, three dimensions.
+        quadrature_degree: of the first of three rules (two in 3D) in each cell; by default 8, 6, 2 in one, two,
+            three dimensions.
 
     Raises:
         InputError: the problem has no energy.
@@ -67,13 +68,13 @@ def solve(
 
     def model(parts: list[Part], theta: Tensor) -> Quadratic:
         theta = theta.detach().requires_grad_()
-        P = len(theta)  # noqa: N806
+        P = len(theta)
         gradient, curvature = theta.new_zeros(P), theta.new_zeros(P, P)
         for part in parts:
             tape: Tape = []
             z = part.jet(theta, tape)
-            J = jacobian(z, tape).transpose(0, 1)  # noqa: N806
-            slope, H = _derivatives(part, z.detach())  # noqa: N806
+            J = jacobian(z, tape).transpose(0, 1)
+            slope, H = _derivatives(part, z.detach())
             gradient += J.reshape(-1, P).T @ slope.reshape(-1)
             curvature += J.reshape(-1, P).T @ (H @ J).reshape(-1, P)
         return gradient, curvature
@@ -84,7 +85,9 @@ def solve(
         return sum(sums) / len(sums)
 
     with watch("train"):
-        theta, history = minimise([partial(model, parts) for parts in rules], energy, theta, max_steps=max_steps, rtol=1e-7, progress=progress)
+        theta, history = minimise(
+            [partial(model, parts) for parts in rules], energy, theta, max_steps=max_steps, rtol=1e-7, progress=progress
+        )
     points = sum(part.num_points for parts in rules for part in parts)
     discretization = record(trial, seed=seed, integration_points=points, steps=len(history) - 1, energy=history[-1][1])
     return NetworkSolution(trial, theta, watch.cost(parameters=len(theta)), discretization, history)

@@ -39,7 +39,9 @@ class NetworkSolution(Solution):
     def mesh(self) -> Mesh:
         return self.trial.mesh
 
-    def at(self, x: np.ndarray, *, field: str | None = None, t: float | None = None, derivatives: int = 0) -> np.ndarray:
+    def at(
+        self, x: np.ndarray, *, field: str | None = None, t: float | None = None, derivatives: int = 0
+    ) -> np.ndarray:
         problem, dim = self.trial.problem, self.mesh.dim
         name = field or next(iter(problem.fields))
         if derivatives not in (0, 1):
@@ -48,8 +50,12 @@ class NetworkSolution(Solution):
         directions = [(i,) for i in range(dim)] if derivatives else [()]
         shape = problem.fields[name].shape
         keys = [(name, c, axes) for c in np.ndindex(*shape) for axes in directions]
-        values = np.concatenate([self._chunk(x[:, i : i + CHUNK], t, keys) for i in range(0, x.shape[1], CHUNK)], axis=1)
-        lower, upper = (np.asarray(b, dtype=float)[:, None] for b in (self.trial.geometry.lower, self.trial.geometry.upper))
+        values = np.concatenate(
+            [self._chunk(x[:, i : i + CHUNK], t, keys) for i in range(0, x.shape[1], CHUNK)], axis=1
+        )
+        lower, upper = (
+            np.asarray(b, dtype=float)[:, None] for b in (self.trial.geometry.lower, self.trial.geometry.upper)
+        )
         margin = 1e-9 * (upper - lower)
         values[:, ((x < lower - margin) | (x > upper + margin)).any(axis=0)] = np.nan
         return values.reshape(*shape, *((dim,) if derivatives else ()), -1)

@@ -55,7 +55,9 @@ class Trial:
             fields,
         ) | {
             "w": torch.as_tensor(points.w),
-            "n": torch.zeros_like(torch.as_tensor(points.x)) if points.normal is None else torch.as_tensor(points.normal),
+            "n": torch.zeros_like(torch.as_tensor(points.x))
+            if points.normal is None
+            else torch.as_tensor(points.normal),
         }
 
     def prepare_at(

@@ -14,7 +14,9 @@ from variform.errors import InputError
 def bench(
     suite: Annotated[str, typer.Argument(help="Name of a suite (demo), or a TOML file.")],
     quick: Annotated[bool, typer.Option("--quick", help="The suite's small settings.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of the report; a started one is taken up. bench-SUITE by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report; a started one is taken up. bench-SUITE by default.")
+    ] = None,
     problem: Annotated[
         list[Path] | None, typer.Option(help="A problem file of yours that the suite names; it is run as code.")
     ] = None,
@@ -31,7 +33,12 @@ def bench(
         raise InputError(f"{folder} exists and holds no earlier run of a suite; choose another --out")
     with progress_bar(name) as bar:
         report, results = runner.run(
-            name, content, folder, files, quick=quick, progress=lambda what, fraction, text: bar(fraction, f"{what}  {text}")
+            name,
+            content,
+            folder,
+            files,
+            quick=quick,
+            progress=lambda what, fraction, text: bar(fraction, f"{what}  {text}"),
         )
     for task in results["tasks"]:
         rows = [_row(row) for row in task["rows"]]
@@ -46,4 +53,9 @@ def _row(row: dict) -> tuple[str, ...]:
         return row["label"], row["status"], "", (row["reason"] or "")[:80]
     cost = row["cost"]
     once = sum(cost.get(key) or 0.0 for key in ("training_s", "data_s"))
-    return row["label"], f"{row['metrics']['relative_l2']:.2e}", f"{cost['wall_s']:.3g} s", f"{once:.3g} s" if once else ""
+    return (
+        row["label"],
+        f"{row['metrics']['relative_l2']:.2e}",
+        f"{cost['wall_s']:.3g} s",
+        f"{once:.3g} s" if once else "",
+    )

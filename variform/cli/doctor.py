@@ -37,8 +37,6 @@ def _run(name: str, needed: bool, check: Callable[[], str]) -> dict[str, str]:
 
 
 def _python() -> str:
-    if sys.version_info < (3, 12):
-        raise RuntimeError(f"Python {sys.version.split()[0]}: 3.12 or newer is needed")
     return sys.version.split()[0]
 
 

@@ -52,6 +52,7 @@ def abort_all(code: int, message: str = "") -> NoReturn:
 
 def _communicator() -> Any:
     import dolfinx_solver  # noqa: F401  # loads MPI ahead of the bindings
+
     from mpi4py import MPI
 
     return MPI.COMM_WORLD

@@ -10,7 +10,9 @@ from variform.cli.output import number, print_json, print_table
 
 
 def problems(
-    name: Annotated[str | None, typer.Argument(help="Catalogue name, or path/to/file.py[:Class]; all by default.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Catalogue name, or path/to/file.py[:Class]; all by default.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the catalogue, or show one problem with its form. Example: variform problems darcy."""
@@ -46,7 +48,9 @@ def _details(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "description": " ".join((type(problem).__doc__ or "").split()),
-        "fields": {n: {"description": f.description, "unit": f.unit, "shape": f.shape} for n, f in problem.fields.items()},
+        "fields": {
+            n: {"description": f.description, "unit": f.unit, "shape": f.shape} for n, f in problem.fields.items()
+        },
         "parameters": {
             n: {
                 "description": q.description,
@@ -74,7 +78,11 @@ def _show(shown: dict[str, Any]) -> None:
     fields = [(n, f["description"], f["unit"]) for n, f in shown["fields"].items()]
     print_table("", fields, ("field", "what it is", "unit"))
     if shown["parameters"]:
-        print_table("", [_parameter_row(n, q) for n, q in shown["parameters"].items()], ("parameter", "", "default", "unit", "allowed"))
+        print_table(
+            "",
+            [_parameter_row(n, q) for n, q in shown["parameters"].items()],
+            ("parameter", "", "default", "unit", "allowed"),
+        )
     typer.echo(f"\nregions: {', '.join(shown['regions'])}; boundaries: {', '.join(shown['boundaries'])}")
     for condition in shown["conditions"]:
         typer.echo(f"condition: {condition}")
@@ -87,7 +95,11 @@ def _show(shown: dict[str, Any]) -> None:
 
 
 def _parameter_row(name: str, q: dict[str, Any]) -> tuple[str, ...]:
-    default = ", ".join(f"{r}: {v:g}" for r, v in q["default"].items()) if isinstance(q["default"], dict) else str(q["default"])
+    default = (
+        ", ".join(f"{r}: {v:g}" for r, v in q["default"].items())
+        if isinstance(q["default"], dict)
+        else str(q["default"])
+    )
     bound = f"above {q['above']:g}" if q["above"] is not None else ""
     bound = f"at least {q['at_least']:g}" if q["at_least"] is not None else bound
     kind = "; random field" if q["random"] else "; field" if q["field"] else ""

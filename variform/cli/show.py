@@ -37,7 +37,9 @@ def _show_folder(folder: Path, json: bool) -> None:
     if json:
         print_json(record)
     elif "metrics" not in record:
-        print_table("", [(k, str(record[k])) for k in ("problem", "method", "status", "error", "created") if k in record])
+        print_table(
+            "", [(k, str(record[k])) for k in ("problem", "method", "status", "error", "created") if k in record]
+        )
     else:
         summary(record, sorted(p for p in folder.rglob("*") if p.is_file()))
 

@@ -59,9 +59,7 @@ def _split(integrand: Any, v: Any) -> Term:
     zero, zero_gradient = ufl.zero(v.ufl_shape), ufl.zero((*v.ufl_shape, dim))
     components = list(_indices(v.ufl_shape))
     source = {c: coefficient(_unit(v.ufl_shape, c), zero_gradient) for c in components}
-    flux = {
-        (*c, j): coefficient(zero, _unit((*v.ufl_shape, dim), (*c, j))) for c in components for j in range(dim)
-    }
+    flux = {(*c, j): coefficient(zero, _unit((*v.ufl_shape, dim), (*c, j))) for c in components for j in range(dim)}
     return Term(_tensor(source, v.ufl_shape), _tensor(flux, (*v.ufl_shape, dim)))
 
 
@@ -122,7 +120,9 @@ def _in(by_measure: dict[tuple[str, int | str], Term], kind: str, number: int) -
     acting = [by_measure[key] for key in ((kind, EVERYWHERE), (kind, number)) if key in by_measure]
     if not acting:
         return None
-    return Term(sum((t.source for t in acting[1:]), acting[0].source), sum((t.flux for t in acting[1:]), acting[0].flux))
+    return Term(
+        sum((t.source for t in acting[1:]), acting[0].source), sum((t.flux for t in acting[1:]), acting[0].flux)
+    )
 
 
 def _lowered(expression: Any) -> Any:

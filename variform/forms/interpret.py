@@ -103,9 +103,7 @@ class Interpreter:
             return self._evaluate(tensor, tuple(_position(i, indices) for i in multi_index), indices)
         if kind is classes.IndexSum:
             summand, index = operands
-            terms = (
-                self._evaluate(summand, component, {**indices, index[0].count(): i}) for i in range(o.dimension())
-            )
+            terms = (self._evaluate(summand, component, {**indices, index[0].count(): i}) for i in range(o.dimension()))
             return _sum(terms)
         if kind is classes.ComponentTensor:
             inner, multi_index = operands

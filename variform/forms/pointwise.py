@@ -15,7 +15,7 @@ import ufl
 from torch import Tensor
 
 from variform.errors import InputError
-from variform.forms.derive import EVERYWHERE, Term, natural_residual, strong_form, term_in, terms
+from variform.forms.derive import Term, natural_residual, strong_form, term_in, terms
 from variform.forms.interpret import Interpreter, lower
 from variform.forms.symbols import checked_residual, symbols_on
 from variform.problem import Problem

@@ -22,7 +22,9 @@ SYMBOLIC_DEGREE = 6
 CELLS = {1: "interval", 2: "triangle", 3: "tetrahedron"}
 
 
-def abstract_symbols(problem: Problem, dim: int, quadrature_degree: int | None = None) -> tuple[Symbols, dict[str, Any]]:
+def abstract_symbols(
+    problem: Problem, dim: int, quadrature_degree: int | None = None
+) -> tuple[Symbols, dict[str, Any]]:
     """Symbols and test functions of a problem in dim dimensions.
 
     The unknown of field f and its rate are coefficients named by `Symbols.u[f]` and `Symbols.u[f].rate`; parameters

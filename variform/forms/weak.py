@@ -145,16 +145,16 @@ class WeakForm:
 
     def _quadrature(self, kind: str, number: int | str) -> _Points:
         mesh, degree = self.mesh, self.quadrature_degree
-        tensor = dict(dtype=self.dtype, device=self.device)
+        tensor = {"dtype": self.dtype, "device": self.device}
         if kind == "cell":
             cells = np.arange(len(mesh.cells)) if number == EVERYWHERE else list(mesh.regions.values())[number - 1]
-            rule, normal, local, scale = quadrature.cell_quadrature(mesh, degree, cells), None, None, None
+            rule, normal, local = quadrature.cell_quadrature(mesh, degree, cells), None, None
             reference = quadrature.reference_rule(mesh.cell_type, degree)[0]
         else:
             facets = mesh.exterior_facets if number == EVERYWHERE else list(mesh.boundaries.values())[number - 1]
             cells, local = facets.T
             rule = quadrature.facet_quadrature(mesh, degree, facets)
-            scale, outward = quadrature.facet_scale_and_normal(mesh, facets)
+            _, outward = quadrature.facet_scale_and_normal(mesh, facets)
             normal = torch.as_tensor(outward.T[..., None], **tensor)
             points = quadrature.reference_rule(quadrature.facet_type(mesh.cell_type), degree)[0]
             reference = quadrature.facet_points(mesh, points)
@@ -180,7 +180,9 @@ class WeakForm:
             local: Any = 0.0
             source = interpreter.scalar(term.source, component)
             if not (isinstance(source, float) and source == 0.0):
-                local = local + _contract("...kq,{k}qi->...ki", (source * points.w).expand(*batch, *points.w.shape), values)
+                local = local + _contract(
+                    "...kq,{k}qi->...ki", (source * points.w).expand(*batch, *points.w.shape), values
+                )
             flux = [interpreter.scalar(term.flux, (*component, j)) for j in range(dim)]
             if any(isinstance(f, Tensor) or f != 0.0 for f in flux):
                 weighted = torch.stack([(f * points.w).expand(*batch, *points.w.shape) for f in flux], -1)
@@ -212,9 +214,7 @@ class _Leaves:
 
         return leaf
 
-    def _coefficient(
-        self, o: Any, component: tuple[int, ...], derivatives: tuple[int, ...], points: _Points
-    ) -> Tensor:
+    def _coefficient(self, o: Any, component: tuple[int, ...], derivatives: tuple[int, ...], points: _Points) -> Tensor:
         space, dofs = self.dofs[o]
         values, gradients = _tables(space, points)
         dofmap = torch.as_tensor(space.dofmap, device=dofs.device)[points.cells]
@@ -222,7 +222,9 @@ class _Leaves:
         if not derivatives:
             return _contract("...ki,{k}qi->...kq", local, values)
         if len(derivatives) > 1:
-            raise InputError(f"second derivatives of {o} in the weak form: only finite elements solve fourth-order forms")
+            raise InputError(
+                f"second derivatives of {o} in the weak form: only finite elements solve fourth-order forms"
+            )
         along = points.K[..., derivatives[0]]
         return torch.einsum("...kqd,kd->...kq", _contract("...ki,{k}qid->...kqd", local, gradients), along)
 
@@ -235,8 +237,10 @@ def _tables(space: Space, points: _Points) -> tuple[Tensor, Tensor]:
         shape = reference.shape[:2]
         values = values.reshape(*shape, -1)[points.local_facet]
         gradients = gradients.reshape(*shape, *gradients.shape[1:])[points.local_facet]
-    like = dict(dtype=points.w.dtype, device=points.w.device)
-    return torch.as_tensor(np.ascontiguousarray(values), **like), torch.as_tensor(np.ascontiguousarray(gradients), **like)
+    like = {"dtype": points.w.dtype, "device": points.w.device}
+    return torch.as_tensor(np.ascontiguousarray(values), **like), torch.as_tensor(
+        np.ascontiguousarray(gradients), **like
+    )
 
 
 def _contract(pattern: str, a: Tensor, table: Tensor) -> Tensor:
