@@ -58,7 +58,7 @@ class Evolution(Task, ABC):
         return None
 
     def initial_values(self, x: Any, p: SimpleNamespace) -> Any:
-        """u at the first time: coordinates x (dim, *grid) [m] to (C, *grid). A Problem's `initial` stands in for it."""
+        """u at the first time: coordinates x (dim, *grid) [m] to (C, *grid). By default a Problem's `initial`."""
         raise InputError(f"{self.name} has no initial_values(x, p)")
 
     @property

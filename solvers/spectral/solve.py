@@ -16,6 +16,7 @@ from variform.errors import ComputationError, InputError
 from variform.evolution import Evolution
 from variform.forms import values
 from variform.grid import GridSolution
+from variform.meshes import Box
 from variform.problem import Problem
 from variform.solution import Cost
 from variform.solvers.spectral.etdrk4 import Etdrk4
@@ -68,7 +69,7 @@ def solve(
         lower=box.lower,
         upper=box.upper,
         periodic=True,
-        mesh=task.geometry(task.p).mesh(resolution) if isinstance(task, Problem) else None,
+        mesh=Box(box.lower, box.upper).mesh(resolution),
         cost=Cost(
             wall_s=end - start,
             stages={"set up": ready - start, "step": end - ready},
@@ -182,7 +183,7 @@ def _batch_box(task: Evolution, each: list[SimpleNamespace], u0: Tensor) -> Peri
 def _initial_values(task: Evolution, box: PeriodicBox) -> Tensor:
     """Shape (C, *N)."""
     shape = (_num_channels(task), *box.shape)
-    if isinstance(task, Problem):
+    if isinstance(task, Problem) and type(task).initial_values is Evolution.initial_values:
         by_field = values(task, lambda x, t, p: task.initial(x, p), box.x.to(torch.float64))
         u0 = torch.cat([by_field[name].reshape(-1, *box.shape) for name in task.fields])
     else:
