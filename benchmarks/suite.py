@@ -52,7 +52,7 @@ class Row(_Strict):
 
 
 class TaskEntry(_Strict):
-    """One problem, its reference and its rows; `problem`: a catalogue name, or the stem of a file given by --problem."""
+    """One problem, its reference and its rows; `problem`: a catalogue name or the stem of a file given by --problem."""
 
     name: str
     problem: str

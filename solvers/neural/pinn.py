@@ -148,6 +148,6 @@ def _difference(first: Residual, second: Residual) -> Residual:
 def _held(problem: Problem, mesh: Mesh, field: str, boundary: int) -> bool:
     """A Dirichlet or periodic condition holds for the field on this boundary."""
     if problem.periodic_axes(field):
-        return True  # boxes periodic in some axes only are refused by `Trial`
+        return True  # along every axis, as `Trial` makes sure
     name = [None, *mesh.boundaries][boundary]
     return any(name in c.names or "boundary" in c.names for c in problem.dirichlet(field))

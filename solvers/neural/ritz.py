@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from variform.errors import InputError
-from variform.forms.pointwise import EVERYWHERE
+from variform.forms.derive import EVERYWHERE
 from variform.mesh import Mesh
 from variform.problem import Problem
 from variform.quadrature import reference_rule

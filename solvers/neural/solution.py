@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from variform.errors import InputError
 from variform.mesh import Mesh
 from variform.meshes import Geometry, MeshGeometry
 from variform.problem import Problem
+from variform.runs import atomic
 from variform.solution import Cost, Solution, Status
 from variform.solvers.neural.trial import Trial
 
@@ -59,6 +61,14 @@ class NetworkSolution(Solution):
         margin = 1e-9 * (upper - lower)
         values[:, ((x < lower - margin) | (x > upper + margin)).any(axis=0)] = np.nan
         return values.reshape(*shape, *((dim,) if derivatives else ()), -1)
+
+    def save(self, folder: Path) -> Path:
+        """Write `network.npz`: the parameters, the layers, and the loss after each step."""
+        path = Path(folder) / "network.npz"
+        layers, history = self.trial.network.sizes, np.array(self.history)
+        with atomic(path) as temporary:
+            np.savez(temporary, parameters=self.theta.numpy(), layers=layers, history=history)
+        return path
 
     def _chunk(self, x: np.ndarray, t: float | None, keys: list[Any]) -> np.ndarray:
         """Values (keys, n); points are grouped by their side of every interface."""

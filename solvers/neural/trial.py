@@ -10,7 +10,7 @@ import torch
 import ufl
 from torch import Tensor
 
-from variform.errors import InputError
+from variform.errors import InputError, unknown
 from variform.forms.interpret import Interpreter, lower
 from variform.forms.pointwise import At, Directions, PointwiseForm
 from variform.mesh import Mesh
@@ -40,6 +40,10 @@ class Trial:
         self.form = PointwiseForm(problem, mesh.dim, tuple(mesh.regions), tuple(mesh.boundaries))
         self.outputs = [(f, c) for f, spec in problem.fields.items() for c in np.ndindex(*spec.shape)]
         self.axes = sorted({a for f in problem.fields for a in problem.periodic_axes(f)})
+        if any(problem.periodic_axes(f) not in ((), tuple(range(mesh.dim))) for f in problem.fields) or (
+            self.axes and not all(problem.periodic_axes(f) for f in problem.fields)
+        ):
+            raise InputError("networks take boxes that are periodic along every axis, in every field, or along none")
         self._sides = self._sides_of_regions()
         num_features = len(self._features(self._middle(), next(iter(self._sides.values()))))
         self.network = MLP((num_features, *[width] * depth, len(self.outputs)))
@@ -159,8 +163,6 @@ class Trial:
         known = {*self.mesh.boundaries, "boundary"}
         for name in (n for c in conditions for n in c.names):
             if name not in known:
-                from variform.errors import unknown
-
                 raise unknown("boundary of the mesh", name, self.mesh.boundaries)
         values = [lower(resolve(c.value, s.x, s.t, s.p)) for c in conditions]
         initial = problem.by_field(problem.initial(s.x, s.p)).get(field) if problem.time else None
