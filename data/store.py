@@ -5,6 +5,7 @@ Source: Ohana et al., The Well, NeurIPS 2024 (data_format.md of its repository).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ from variform.runs import atomic
 
 GROUPS = ("dimensions", "boundary_conditions", "scalars", "t0_fields", "t1_fields", "t2_fields")
 AXES = "xyz"
+SEAL, BLOCK = b"variform data, sha256 ", 512
+"""HDF5 leaves the first bytes of a file to its user: they seal the rest. A changed bit could give other values, or
+make the HDF5 library hang."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,17 @@ class Dataset:
 
 def write(path: Path, data: Dataset) -> None:
     """Write a data set atomically, its fields in float32."""
-    with atomic(Path(path)) as temporary, h5py.File(temporary, "w") as file:
+    with atomic(Path(path)) as temporary:
+        _write(temporary, data)
+        with open(temporary, "r+b") as file:
+            file.seek(BLOCK)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            file.write(SEAL + digest.encode())
+
+
+def _write(path: Path, data: Dataset) -> None:
+    with h5py.File(path, "w", userblock_size=BLOCK) as file:
         file.attrs.update(
             dataset_name=data.name,
             grid_type="cartesian",
@@ -79,6 +93,7 @@ def read(path: Path) -> Dataset:
     if not path.is_file():
         raise InputError(f"no data file {path}")
     try:
+        _check_seal(path)
         with h5py.File(path) as file:
             own = file["variform"].attrs
             fields = file["t0_fields"]
@@ -96,6 +111,15 @@ def read(path: Path) -> Dataset:
         if not np.isfinite(values).all():
             raise InputError(f"{path}: field {name!r} has values that are not finite")
     return data
+
+
+def _check_seal(path: Path) -> None:
+    with open(path, "rb") as file:
+        seal = file.read(BLOCK).rstrip(b"\0")
+        if not seal.startswith(SEAL):
+            raise InputError(f"{path} is damaged or not a variform data file: it does not begin with its checksum")
+        if hashlib.file_digest(file, "sha256").hexdigest().encode() != seal.removeprefix(SEAL):
+            raise InputError(f"{path} is damaged, or was changed after it was written: its checksum is another")
 
 
 def _write_dimensions(group: h5py.Group, coordinates: tuple[np.ndarray, ...]) -> None:
