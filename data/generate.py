@@ -33,7 +33,7 @@ def generate(
         mesh: cells a side of the solves; by default two for each interval of the grid.
 
     Raises:
-        InputError: the problem has no random inputs, or evolves in time.
+        InputError: the problem has no random inputs, or evolves in time; a number that is too small.
     """
     if not problem.random or problem.time is not None:
         raise InputError(
@@ -41,6 +41,9 @@ def generate(
             if not problem.random
             else f"{problem.name} evolves in time: only stationary data sets are generated so far"
         )
+    for name, value, least in (("count", count, 1), ("resolution", resolution, 2)):
+        if value < least:
+            raise InputError(f"{name} must be {least} or more, got {value}")
     geometry = problem.geometry(problem.p)
     axes = [np.linspace(a, b, resolution) for a, b in zip(geometry.lower, geometry.upper, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"))
