@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from variform.errors import InputError, unknown
 
@@ -20,25 +21,25 @@ class _Strict(BaseModel):
 class Sample(_Strict):
     """A random instance of the problem."""
 
-    seed: int
-    index: int
+    seed: int = Field(ge=0)
+    index: int = Field(ge=0)
 
 
 class Reference(_Strict):
     """A finite-element solve: cells a side (none for a problem on a mesh file), uniform refinements of that mesh."""
 
-    mesh: int | None = None
-    degree: int = 2
-    refine: int = 0
-    steps: int = 50
+    mesh: int | None = Field(default=None, ge=2)
+    degree: int = Field(default=2, ge=1)
+    refine: int = Field(default=0, ge=0)
+    steps: int = Field(default=50, ge=1)
 
 
 class Data(_Strict):
     """The data set that a learned operator is trained on."""
 
-    count: int
-    resolution: int
-    seed: int = 0
+    count: int = Field(ge=1)
+    resolution: int = Field(ge=2)
+    seed: int = Field(default=0, ge=0)
 
 
 class Row(_Strict):
@@ -54,7 +55,7 @@ class Row(_Strict):
 class TaskEntry(_Strict):
     """One problem, its reference and its rows; `problem`: a catalogue name or the stem of a file given by --problem."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     problem: str
     title: str
     set: dict[str, Any] = Field(default_factory=dict)
@@ -62,10 +63,30 @@ class TaskEntry(_Strict):
     reference: Reference
     row: list[Row]
 
+    @field_validator("row")
+    @classmethod
+    def _labels_differ(cls, rows: list[Row]) -> list[Row]:
+        """A row's label names its folder."""
+        folders = [re.sub(r"[^a-z0-9]+", "-", row.label.lower()).strip("-") for row in rows]
+        if not all(folders) or len({*folders}) < len(folders):
+            raise ValueError(f"labels must differ in letters or digits, got {[row.label for row in rows]}")
+        return rows
+
 
 class Suite(_Strict):
     title: str
     task: list[TaskEntry]
+
+    @field_validator("task")
+    @classmethod
+    def _names_differ(cls, tasks: list[TaskEntry]) -> list[TaskEntry]:
+        names = [task.name for task in tasks]
+        if len({*names}) < len(names):
+            raise ValueError(f"the names of tasks must differ, got {names}")
+        return tasks
+
+
+_SECTIONS = {"task": TaskEntry, "row": Row, "reference": Reference, "sample": Sample, "data": Data}
 
 
 def load(name: str) -> tuple[str, Suite]:
@@ -83,9 +104,18 @@ def load(name: str) -> tuple[str, Suite]:
             raise InputError(f"no suite file {path}")
     try:
         return path.stem, Suite.model_validate(tomllib.loads(path.read_text()))
-    except tomllib.TOMLDecodeError as error:
+    except ValidationError as error:  # a ValueError too
+        raise InputError(f"{path}: {_explain(error)}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {place}: {first['msg']}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """The first thing that is wrong: where, what, and what is allowed."""
+    first = error.errors()[0]
+    *section, key = map(str, first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{'.'.join([*section, key])}: {first['msg'].removeprefix('Value error, ')}"
+    names = [name for name in section if name in _SECTIONS]
+    model = _SECTIONS[names[-1]] if names else Suite
+    return str(unknown("key" + f" of {'.'.join(section)}" * bool(section), key, model.model_fields))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -9,7 +10,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -41,19 +42,22 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(strict(content), indent=2, allow_nan=False) + "\n")
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path, name: str = RECORD) -> dict[str, Any]:
     """The record of a run folder.
 
     Raises:
-        InputError: no such folder, or no readable run.json in it.
+        InputError: no such folder, or no readable file of this name in it.
     """
-    path = Path(folder) / RECORD
+    path = Path(folder) / name
     try:
-        return json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except FileNotFoundError:
-        raise InputError(f"{folder} is no run folder: it has no {RECORD}") from None
+        raise InputError(f"{folder} is no run folder: it has no {name}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not readable: {error}") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{path} is not readable: it is no record of a run")
+    return record
 
 
 def free_folder(folder: Path | None, name: str) -> Path:
@@ -70,10 +74,25 @@ def free_folder(folder: Path | None, name: str) -> Path:
             folder = stem.with_name(f"{stem.name}-{count}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"output folder {folder} exists already; choose another --out or remove it")
+    check_parents(folder)
+    return folder
+
+
+def check_parents(folder: Path) -> None:
+    """Raise InputError where a file is in the way of an output folder."""
     for parent in folder.parents:
         if parent.exists() and not parent.is_dir():
             raise InputError(f"cannot create output folder {folder}: {parent} is a file")
-    return folder
+
+
+def claim(folder: Path) -> Path:
+    """Create the folder, or folder-2, folder-3, ... if another run was quicker: no two runs share one."""
+    for count in itertools.count(1):
+        path = folder if count == 1 else folder.with_name(f"{folder.name}-{count}")
+        with suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise AssertionError("unreachable")
 
 
 def environment(ranks: int = 1) -> dict[str, Any]:

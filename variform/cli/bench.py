@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from variform.cli.output import print_table, progress_bar
-from variform.errors import InputError
+from variform.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from variform.benchmarks.suite import Row, Suite, TaskEntry
+    from variform.problem import Problem
 
 
 def bench(
@@ -22,13 +28,19 @@ def bench(
     ] = None,
 ) -> None:
     """Run every method of a suite and write report.html. Example: variform bench demo --out report."""
-    from variform import problems
+    from variform import runs
     from variform.benchmarks import runner
     from variform.benchmarks.suite import load
 
     name, content = load(suite)
-    files = {path.stem: problems.load(str(path)) for path in problem or []}
+    files = {path.stem: _file_of(content, path) for path in problem or []}
+    for task in content.task:
+        try:
+            _check(task, files.get(task.problem))
+        except InputError as error:
+            raise InputError(f"suite {name}, task {task.name!r}: {error}") from error
     folder = out or Path(f"bench-{name}")
+    runs.check_parents(folder)
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "results.json").is_file())):
         raise InputError(f"{folder} exists and holds no earlier run of a suite; choose another --out")
     with progress_bar(name) as bar:
@@ -48,14 +60,65 @@ def bench(
         raise typer.Exit(1)
 
 
+def _file_of(suite: Suite, path: Path) -> type[Problem]:
+    """The class in a user's file, which is run only if the suite names it."""
+    from variform import problems
+
+    if ".py" not in path.name:
+        raise InputError(f"--problem must be a file, path/to/file.py, got {path}")
+    if path.stem not in (names := {task.problem for task in suite.task}):
+        raise unknown("problem file: the suite has no problem", path.stem, names)
+    return problems.load(str(path))
+
+
+def _check(task: TaskEntry, kind: type[Problem] | None) -> None:
+    """Refuse, before anything is written, settings with which nothing can run."""
+    from variform import problems
+
+    for row in task.row:
+        try:
+            _check_options(row)
+        except InputError as error:
+            raise InputError(f"row {row.label!r}: {error}") from error
+    if kind is None and task.problem not in problems.CATALOGUE:
+        return  # a user's file that was not named: the report says so
+    instance = (kind or problems.load(task.problem))(**task.set)
+    if task.sample and not instance.random:
+        raise InputError(f"{task.problem} has no random parameter: leave out sample")
+    if task.reference.mesh is None:
+        instance.geometry(instance.p).mesh(0)  # refused but where the domain is a mesh
+
+
+def _check_options(row: Row) -> None:
+    from variform import solvers
+    from variform.cli.settings import check_option
+
+    if row.method not in (allowed := {*solvers.METHODS, "fno"}):
+        raise unknown("method", row.method, allowed)
+    try:
+        options = _training_options() if row.method == "fno" else solvers.options_of(row.method)
+    except InputError:
+        return  # its library is missing: the report says so
+    for key, value in (*row.options.items(), *row.quick.items()):
+        if key not in options:
+            raise unknown(f"option of {row.method}", key, options)
+        check_option(key, value, options[key])
+
+
+def _training_options() -> Mapping[str, inspect.Parameter]:
+    from variform import operators  # slow
+
+    return inspect.signature(operators.train).parameters
+
+
 def _row(row: dict) -> tuple[str, ...]:
     if row["status"] != "done":
         return row["label"], row["status"], "", (row["reason"] or "")[:80]
-    cost = row["cost"]
+    cost, error = row["cost"], row["metrics"]["relative_l2"]
     once = sum(cost.get(key) or 0.0 for key in ("training_s", "data_s"))
     return (
         row["label"],
-        f"{row['metrics']['relative_l2']:.2e}",
+        "-" if error is None else f"{error:.2e}",
         f"{cost['wall_s']:.3g} s",
         f"{once:.3g} s" if once else "",
     )

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from variform.errors import InputError, unknown
 from variform.problem import Problem
+
+KINDS = (("float", (int, float), "a number"), ("int", int, "a whole number"), ("str", str, "a word"))
+"""What the annotation of an option says, what its value must be, and that in words."""
 
 
 def parse_settings(
@@ -31,7 +35,10 @@ def parse_settings(
             if dot:
                 if not kind.parameters[name].per_region:
                     raise InputError(f"parameter {name!r} has one value for all regions: write {name}={text}")
-                values[name] = {**values.get(name, {}), region: value}
+                before = values.get(name, {})
+                if not isinstance(before, dict):  # one value for all regions, given earlier
+                    before = dict.fromkeys(kind.parameters[name].default, before)
+                values[name] = {**before, region: value}
             else:
                 values[name] = value
         elif key in options:
@@ -45,7 +52,7 @@ def parse_mesh(mesh: str | None, method: str, problem: Problem) -> dict[str, Any
     """The method's option for `--mesh N|FILE`; empty where none was given."""
     if mesh is None:
         return {}
-    if mesh.lstrip("+-").isdigit():
+    if mesh.lstrip("+-").isdecimal():
         cells = int(mesh)
         if cells < 1:
             raise InputError(f"--mesh must be 1 cell a side or more, or a mesh file, got {mesh}")
@@ -54,7 +61,11 @@ def parse_mesh(mesh: str | None, method: str, problem: Problem) -> dict[str, Any
 
     if method == "spectral":
         raise InputError("the spectral method works on a periodic box: --mesh must be a number of points a side")
-    return {"mesh": meshes.read(Path(mesh))}
+    given = meshes.read(Path(mesh))
+    stated = type(problem).geometry is not Problem.geometry and problem.geometry(problem.p).dim
+    if stated and given.dim != stated:
+        raise InputError(f"{mesh} is a {given.dim}D mesh, but {problem.name} is stated in {stated}D")
+    return {"mesh": given}
 
 
 def _value(kind: type[Problem], name: str, text: str) -> Any:
@@ -62,7 +73,7 @@ def _value(kind: type[Problem], name: str, text: str) -> Any:
         if name not in kind.random:
             raise unknown("random parameter", name, kind.random)
         numbers = text.split(":")[1:]
-        if len(numbers) != 2 or not all(n.isdigit() for n in numbers):
+        if len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
             raise InputError(f"{name}={text}: a random field is sample:SEED:INDEX, two whole numbers")
         return kind.random[name].sample(*map(int, numbers))
     return text
@@ -73,11 +84,18 @@ def _option(key: str, text: str, option: inspect.Parameter) -> Any:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text
-    default = option.default
-    wanted = (int, float) if isinstance(default, float) else int if default is None or isinstance(default, int) else str
+    return check_option(key, value, option)
+
+
+def check_option(key: str, value: Any, option: inspect.Parameter) -> Any:
+    """The value, if it is what the method's `solve` takes: a whole number, a number or a word."""
+    kinds = str(option.annotation)
+    wanted, words = next(((kind, words) for name, kind, words in KINDS if name in kinds), (type(None), "left as it is"))
     if isinstance(value, bool) or not isinstance(value, wanted):
-        names = "a number" if isinstance(wanted, tuple) else "a whole number" if wanted is int else "a word"
-        raise InputError(f"option {key} must be {names}, got {text!r}")
-    if wanted is int and value < 0:
-        raise InputError(f"option {key} must not be negative, got {value}")
+        raise InputError(f"option {key} must be {words}, got {value!r}")
+    least = 0 if key == "seed" else 1
+    if wanted is int and not least <= value < 2**63:
+        raise InputError(f"option {key} must be at least {least} and below 2^63, got {value}")
+    if wanted == (int, float) and not 0 < value < math.inf:
+        raise InputError(f"option {key} must be above 0 and finite, got {value}")
     return value
