@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from variform import __version__
 from variform.cli.bench import bench
 from variform.cli.doctor import doctor
-from variform.cli.output import guarded
+from variform.cli.output import guarded, leave
 from variform.cli.problems import problems
 from variform.cli.show import show
 from variform.cli.solve import solve
 
+UsageError = typer.BadParameter.__base__  # typer names only its subclass
 COMMANDS = [problems, solve, bench, show, doctor]
 
 app = typer.Typer(
@@ -38,4 +41,12 @@ def _options(
 
 
 def main() -> None:
-    app(prog_name="variform")
+    """The entry point: words that make no command are bad input like any other, one line and exit code 2."""
+    if not sys.argv[1:]:
+        app(prog_name="variform")  # shows the help
+    try:
+        code = app(prog_name="variform", standalone_mode=False)
+    except UsageError as error:
+        where = error.ctx.command_path if error.ctx else "variform"
+        leave(f"{error.format_message().rstrip('.')}; see {where} --help", 2)
+    sys.exit(code)

@@ -6,9 +6,10 @@ import functools
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -16,6 +17,7 @@ from variform.cli.parallel import abort_all, is_first, num_ranks
 from variform.errors import ComputationError, InputError
 
 INTERRUPTED, TERMINATED = 130, 143
+OUT_OF_MEMORY = "the computation failed: out of memory; take a coarser mesh, fewer points or a smaller network"
 
 
 class Terminated(BaseException):
@@ -31,24 +33,26 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except InputError as error:
-            _leave(str(error), 2)
+            leave(str(error), 2)
         except ComputationError as error:
-            _leave(f"the computation failed: {error}", 1)
+            leave(f"the computation failed: {error}", 1)
         except MemoryError:
-            _leave("the computation failed: out of memory; take a coarser mesh or fewer points", 1)
+            leave(OUT_OF_MEMORY, 1)
         except OSError as error:
-            _leave(f"{error.filename or 'file'}: {error.strerror or error}", 1)
+            leave(f"{error.filename or 'file'}: {error.strerror or error}", 1)
         except KeyboardInterrupt:
-            _leave("interrupted", INTERRUPTED)
+            leave("interrupted", INTERRUPTED)
         except Terminated:
-            _leave("terminated", TERMINATED)
+            leave("terminated", TERMINATED)
         except (typer.Exit, typer.Abort):
             raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # torch's own way to say it
+                leave(OUT_OF_MEMORY, 1)
+            if place := _in_users_file(error):
+                leave(f"{place}: {type(error).__name__}: {error}", 2)
             if num_ranks() == 1:
                 raise
-            import traceback
-
             traceback.print_exc()
             abort_all(1)
 
@@ -59,12 +63,24 @@ def _terminate(signum: int, frame: Any) -> None:
     raise Terminated
 
 
-def _leave(message: str, code: int) -> None:
+def leave(message: str, code: int) -> NoReturn:
+    """End the command, on all ranks, with one line on standard error."""
+    message = " ".join(message.split())
     if is_first():
         print(f"variform: {message}", file=sys.stderr, flush=True)
     if num_ranks() > 1:
         abort_all(code, message)
-    raise typer.Exit(code)
+    raise SystemExit(code)
+
+
+def _in_users_file(error: BaseException) -> str:
+    """File and line where a user's problem raised the error; empty if none did."""
+    frames = reversed(list(traceback.walk_tb(error.__traceback__)))
+    return next((f"{f.f_code.co_filename}, line {n}" for f, n in frames if _is_users(f.f_globals)), "")
+
+
+def _is_users(module: dict[str, Any]) -> bool:
+    return str(module.get("__name__")).startswith("variform_user_")  # so named by `problems.load`
 
 
 @contextmanager
@@ -102,7 +118,7 @@ def print_table(title: str, rows: list[tuple[str, ...]], header: tuple[str, ...]
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=None, show_header=header is not None, pad_edge=False)
-    for name in header or ("",) * len(rows[0]):
+    for name in header or ("",) * max(map(len, rows), default=0):
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*row)

@@ -30,18 +30,21 @@ def _show_folder(folder: Path, json: bool) -> None:
     from variform import runs
     from variform.cli.solve import summary
 
-    if (folder / "report.html").is_file():
+    if (folder / "report.html").is_file() and not json:
         typer.echo(f"report: {folder / 'report.html'}")
         return
-    record = runs.read_record(folder)
+    record = runs.read_record(folder, "results.json" if (folder / "results.json").is_file() else runs.RECORD)
     if json:
         print_json(record)
     elif "metrics" not in record:
-        print_table(
-            "", [(k, str(record[k])) for k in ("problem", "method", "status", "error", "created") if k in record]
-        )
+        keys = ("problem", "method", "suite", "title", "status", "error", "created")
+        print_table("", [(k, str(record[k])) for k in keys if k in record])
     else:
-        summary(record, sorted(p for p in folder.rglob("*") if p.is_file()))
+        try:
+            summary(record, sorted(p for p in folder.rglob("*") if p.is_file()))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            message = f"{folder / runs.RECORD} is damaged, or of another version: {type(error).__name__} {error}"
+            raise InputError(message) from error
 
 
 def _show_mesh(path: Path, json: bool) -> None:

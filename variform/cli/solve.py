@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,21 +49,30 @@ def solve(
     name = Path(problem.split(".py")[0]).name
     folder = on_first_rank(lambda: runs.free_folder(out, f"{name}-{method}"))
 
+    @cache
+    def created() -> Path:
+        """The folder, from now on this run's."""
+        if out is None:
+            return runs.claim(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        return out
+
     def marked(status: str, error: BaseException) -> None:
         """A run that did not end well leaves its record."""
         if is_first():
-            folder.mkdir(parents=True, exist_ok=True)
             record = {"problem": problem, "method": method, "status": status, "error": str(error)}
-            runs.write_json(folder / runs.RECORD, {**record, "created": runs.now(), "command": runs.command_line()})
+            record |= {"created": runs.now(), "command": runs.command_line()}
+            runs.write_json(created() / runs.RECORD, record)
 
     try:
         with progress_bar(f"{name}: {method}") as progress:
             solution = solvers.solve(instance, method, progress=progress, **chosen)
+            values = _values(instance, solution)
             errors = exact_errors(instance, solution)
             own = not isinstance(chosen.get("mesh"), Mesh)
             record = describe(instance, problem, method, solution, errors, own_domain=own, ranks=num_ranks())
-            written = _write(folder, instance, solution, record)
-    except ComputationError as error:
+            written = _write(created(), instance, solution, values, record) if is_first() else []
+    except (ComputationError, MemoryError) as error:
         marked("failed", error)
         raise
     except (KeyboardInterrupt, Terminated) as error:
@@ -74,14 +84,22 @@ def solve(
         summary(record, written)
 
 
-def _write(folder: Path, problem: Any, solution: Any, record: dict[str, Any]) -> list[Path]:
-    """Solution, pictures and, last, the record; evaluation is collective, writing is not."""
-    from variform import figures, meshes, runs
+def _values(problem: Any, solution: Any) -> dict[str, Any]:
+    """Each field at the vertices of the mesh; collective."""
+    import numpy as np
 
     values = {name: solution.at(solution.mesh.points.T, field=name) for name in problem.fields}
-    if not is_first():
-        return []
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for name, value in values.items():
+        if not np.isfinite(value).all():
+            raise ComputationError(f"{name} is infinite or not a number at {int((~np.isfinite(value)).sum())} points")
+    return values
+
+
+def _write(folder: Path, problem: Any, solution: Any, values: dict[str, Any], record: dict[str, Any]) -> list[Path]:
+    """Solution, pictures and, last, the record."""
+    from variform import figures, meshes, runs
+
+    (folder / "figures").mkdir(exist_ok=True)
     written = [folder / "solution.vtu"]
     meshes.write(written[0], solution.mesh, values)
     if hasattr(solution, "save"):
@@ -110,7 +128,7 @@ def summary(record: dict[str, Any], written: list[Path]) -> None:
     for key in ("relative_l2", "relative_h1"):
         if metrics.get(key) is not None:
             rows.append((key.replace("_", " ") + " error", f"{metrics[key]:.3e}"))
-    for name, quantity in metrics["quantities"].items():
+    for name, quantity in metrics.get("quantities", {}).items():
         beside = f"   (reference {number(quantity['reference'])})" if quantity["reference"] is not None else ""
         rows.append((name.replace("_", " "), number(quantity["value"]) + beside))
     stages = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in cost["stages"].items())
