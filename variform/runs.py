@@ -103,7 +103,7 @@ def environment(ranks: int = 1) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version for name in PACKAGES if (version := _version(name))},
         "device": _processor(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+        "threads": _threads(),
         "ranks": ranks,
         "system": f"{platform.system()} {platform.machine()}",
     }
@@ -123,6 +123,11 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _threads() -> int:
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2" is for nested regions
+    return int(given) if given.isdecimal() and int(given) else os.cpu_count() or 1
 
 
 def _commit() -> str | None:
@@ -152,12 +157,12 @@ def _processor() -> str:
 
 def strict(value: Any) -> Any:
     """Content as strict JSON takes it: no NaN or infinity, keys and unknown objects as text."""
+    if hasattr(value, "tolist"):  # numbers and arrays of NumPy and torch
+        value = value.tolist()
     if isinstance(value, dict):
         return {str(k): strict(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [strict(v) for v in value]
-    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, (str, int, bool)) or value is None:

@@ -38,9 +38,9 @@ def solve(
     from variform.problem import Problem
 
     kind = problems.load(problem)
-    options = solvers.options_of(method)
-    if num_ranks() > 1 and method != "fem":
+    if num_ranks() > 1 and method in solvers.METHODS and method != "fem":
         raise InputError(f"method {method!r} runs on one rank; only fem uses {num_ranks()}")
+    options = solvers.options_of(method)
     if net not in (None, "mlp") or (net and "width" not in options):
         raise InputError(f"--net is for neural methods (pinn, ritz) and can only be mlp, got {net!r} with {method!r}")
     values, chosen = parse_settings(kind, settings or [], options)
