@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -88,7 +89,13 @@ class Operator:
             periodic=False,
             mesh=geometry.mesh(points - 1),
             cost=watch.cost(parameters=self.num_parameters),
-            discretization={"network": "fno", **asdict(self.settings), "resolution": points, **self.info},
+            discretization={
+                "network": "fno",
+                **asdict(self.settings),
+                **self.info,
+                "training_resolution": self.info["resolution"],
+                "resolution": points,
+            },
         )
 
     def save(self, folder: Path) -> None:
@@ -119,18 +126,26 @@ def load(folder: Path) -> Operator:
     folder = Path(folder)
     try:
         record = json.loads((folder / "operator.json").read_text())
-        tensors = torch.load(folder / "operator.pt", weights_only=True)
+        tensors = _tensors(folder / "operator.pt")
         settings = FNOSettings(**record["settings"])
         network = fno(len(record["inputs"]), len(record["outputs"]), record["info"]["dim"], settings)
         weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
         network.load_state_dict(weights)
         scales = [Scale(tensors[f"{name}.mean"], tensors[f"{name}.deviation"]) for name in ("input", "output")]
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise InputError(f"{folder} holds no trained operator: {error}") from None
-    history = [(int(step), float(loss)) for step, loss in record["history"]]
+        history = [(int(step), float(loss)) for step, loss in record["history"]]
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{folder} holds no trained operator: {reason}") from None
     return Operator(
         network.eval(), settings, tuple(record["inputs"]), tuple(record["outputs"]), *scales, history, record["info"]
     )
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path.name} is damaged, or holds more than tensors") from error
 
 
 def train(
