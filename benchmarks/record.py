@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from variform import runs
@@ -32,6 +35,7 @@ def describe(
     residual = solution.discretization.get("residual")
     return {
         "problem": name,
+        "problem_sha256": _file_digest(problem),
         "method": method,
         "parameters": {k: v if not callable(v) else "field" for k, v in problem.values.items()},
         "discretization": solution.discretization,
@@ -43,3 +47,11 @@ def describe(
         "created": runs.now(),
         "command": runs.command_line(),
     }
+
+
+def _file_digest(problem: Problem) -> str | None:
+    """SHA-256 of a user's problem file; None for the catalogue, which the commit pins."""
+    kind = type(problem)
+    if kind.__module__.startswith("variform."):
+        return None
+    return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()

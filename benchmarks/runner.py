@@ -112,8 +112,11 @@ class Task:
         def progress(fraction: float, text: str) -> None:
             self.progress(f"{self.entry.name}: {row.label}", fraction, text)
 
-        learned = row.method == "fno"
-        solution, extra = (_operator if learned else _solver)(self.problem, row, folder, progress)
+        if row.method == "fno":
+            stored = folder / f"data-{_digest(row.data, self.entry, self.problem)[:12]}.h5"
+            solution, extra = _operator(self.problem, row, stored, progress)
+        else:
+            solution, extra = solvers.solve(self.problem, row.method, progress=progress, **row.options), {}
         record = describe(self.problem, self.entry.problem, row.method, solution, self.truth.errors(solution))
         values = solution.at(self.picture_mesh.points.T)
         figure = figures.comparison(self.picture_mesh, self.picture, values, folder / "comparison.png", unit=self._unit)
@@ -218,18 +221,10 @@ def _run_task(entry: TaskEntry, folder: Path, files: dict[str, type[Problem]], q
     }
 
 
-def _solver(problem: Problem, row: Row, folder: Path, progress: Any) -> tuple[Solution, dict[str, Any]]:
-    solution = solvers.solve(problem, row.method, progress=progress, **row.options)
-    return solution, {}
-
-
-def _operator(problem: Problem, row: Row, folder: Path, progress: Any) -> tuple[Solution, dict[str, Any]]:
-    """Generate the data set, train, predict; each is kept in the row's folder."""
+def _operator(problem: Problem, row: Row, path: Path, progress: Any) -> tuple[Solution, dict[str, Any]]:
+    """Generate the data set unless `path` holds it, train, predict; the operator is kept beside the data."""
     from variform import operators
 
-    if row.data is None:
-        raise InputError("a learned operator needs data = {count, resolution, seed} in its row")
-    path = folder / "data.h5"
     base = type(problem)(**{k: v for k, v in problem.values.items() if k not in problem.random})
     dataset = (
         data.read(path)
@@ -239,7 +234,7 @@ def _operator(problem: Problem, row: Row, folder: Path, progress: Any) -> tuple[
         )
     )
     operator = operators.train(dataset, progress=progress, **row.options)
-    operator.save(folder)
+    operator.save(path.parent)
     solution = operator.predict(problem)
     extra = {"training_s": operator.info["training_s"], "data_s": dataset.info["wall_s"], "history": operator.history}
     return solution, extra

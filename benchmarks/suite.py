@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from variform.errors import InputError, unknown
 
@@ -50,6 +50,12 @@ class Row(_Strict):
     options: dict[str, Any] = Field(default_factory=dict)
     quick: dict[str, Any] = Field(default_factory=dict)
     data: Data | None = None
+
+    @model_validator(mode="after")
+    def _learned_from_something(self) -> Row:
+        if (self.method == "fno") != (self.data is not None):
+            raise ValueError("data = {count, resolution, seed} is for the method fno, which needs it")
+        return self
 
 
 class TaskEntry(_Strict):

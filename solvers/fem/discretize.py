@@ -116,10 +116,11 @@ def interpolant(V: fem.FunctionSpace, value: Any) -> Any:
         dim = V.mesh.geometry.dim
         return lambda x: value(x[:dim])
     try:
-        number = np.float64(value)
+        # UFL folds a vector of zeros to one Zero, which has a shape but no entries to compile.
+        number = 0.0 if isinstance(value, ufl.classes.Zero) else np.float64(value)
     except (TypeError, ValueError):
         return fem.Expression(value, V.element.interpolation_points, jit_options=JIT, comm=V.mesh.comm)
-    return lambda x: np.full(x.shape[1], number)
+    return lambda x: np.full((*V.value_shape, x.shape[1]), number)
 
 
 def _test_functions(spaces: dict[str, fem.FunctionSpace]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from variform.errors import InputError
 from variform.forms.pointwise import Directions
 from variform.mesh import Mesh
 from variform.problem import Problem
@@ -125,6 +126,11 @@ def _residual(trial: Trial, expressions: list[Any], points: Points) -> Residual:
         directions |= unknowns
         for name, axes in parameters.items():
             fields.setdefault(name, set()).update(axes)
+    for name, axes in fields.items():
+        if any(axes) and not trial.problem.parameters[name].smooth:
+            raise InputError(
+                f"the strong form takes the gradient of {name!r}, which is not smooth; use fem or ritz, which do not"
+            )
     data = trial.prepare(points, directions, fields)
     weight, at = torch.sqrt(data["w"]), trial.at(data)
 

@@ -40,15 +40,24 @@ def variform(monkeypatch, capfd):
     return call
 
 
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """Where Python may not keep its bytecode beside the sources it does so here: imports take most of a process."""
+    if not sys.dont_write_bytecode:
+        return os.environ
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("bytecode"))}
+
+
 @pytest.fixture
-def process():
+def process(environment):
     """Starts the program, or another that runs it, as a process; what a test leaves running is killed."""
     started = []
 
-    def start(*arguments: str, launcher: tuple[str, ...] = (), **more) -> subprocess.Popen:
+    def start(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
         command = [*launcher, str(VARIFORM), *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, start_new_session=True, **pipes, **more))
+        started.append(subprocess.Popen(command, start_new_session=True, env=environment, **pipes))
         return started[-1]
 
     yield start
