@@ -101,8 +101,8 @@ def test_predictions_at_other_resolutions_are_the_same_functions(operator):
         assert prediction.discretization["training_resolution"] == 17
         assert prediction.cost.parameters == operator.num_parameters
     coarse, middle, fine = (prediction.at(x) for prediction in predictions)
-    assert np.linalg.norm(coarse - fine) < 0.02 * np.linalg.norm(fine)
-    assert np.linalg.norm(middle - fine) < 0.5 * np.linalg.norm(coarse - fine)
+    assert np.linalg.norm(coarse - fine) < 0.005 * np.linalg.norm(fine)
+    assert np.linalg.norm(middle - fine) < 0.3 * np.linalg.norm(coarse - fine)
     assert np.isnan(predictions[0].at(np.array([[1.1], [0.5]]))).all()
 
 
