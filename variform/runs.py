@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
@@ -108,11 +107,6 @@ def environment(ranks: int = 1) -> dict[str, Any]:
         "ranks": ranks,
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def sha256(path: str | Path) -> str:
-    """Which file it was: a stored path is never run again, its digest says whether it is the same."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def now() -> str:

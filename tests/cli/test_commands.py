@@ -263,18 +263,26 @@ def test_two_ranks_give_the_quantities_of_one(variform, process, tmp_path):
     assert np.allclose(*values, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["poisson", "--set", "conductivity=-1"], "conductivity must be above 0, got -1"),
-        (["poisson", "--method", "pinn"], "method 'pinn' runs on one rank; only fem uses 2"),
-    ],
-)
-def test_bad_input_on_two_ranks_ends_both(words, message, process, tmp_path):
-    run = process("solve", *words, "--out", str(tmp_path / "out"), launcher=(MPIEXEC, "-n", "2"))
+def test_bad_input_on_two_ranks_ends_both(process, tmp_path):
+    words = ["solve", "poisson", "--set", "conductivity=-1", "--out", str(tmp_path / "out")]
+    run = process(*words, launcher=(MPIEXEC, "-n", "2"))
     _, err = run.communicate(timeout=60)
     assert run.returncode == 2
-    assert f"variform: {message}\n" in err and "Traceback" not in err
+    assert "variform: conductivity must be above 0, got -1\n" in err and "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE"])
+def test_methods_of_one_rank_are_refused_on_two(size, variform, tmp_path, monkeypatch):
+    def abort(code, message):
+        raise SystemExit(code)
+
+    monkeypatch.setenv(size, "2")
+    monkeypatch.setattr("variform.cli.output.abort_all", abort)  # MPI would end this process
+    for method in ("pinn", "ritz", "spectral"):
+        result = variform("solve", "poisson", "--method", method, "--out", str(tmp_path / "out"))
+        line = f"variform: method {method!r} runs on one rank; only fem uses 2\n"
+        assert (result.code, result.out, result.err) == (2, "", line)
     assert not (tmp_path / "out").exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,7 +48,6 @@ def solve(
     chosen |= parse_mesh(mesh, method, instance)
     name = Path(problem.split(".py")[0]).name
     folder = on_first_rank(lambda: runs.free_folder(out, f"{name}-{method}"))
-    source = {} if problem in problems.CATALOGUE else {"problem_sha256": runs.sha256(inspect.getfile(kind))}
 
     @cache
     def created() -> Path:
@@ -63,7 +61,7 @@ def solve(
         """A run that did not end well leaves its record."""
         if is_first():
             record = {"problem": problem, "method": method, "status": status, "error": str(error)}
-            record |= {**source, "created": runs.now(), "command": runs.command_line()}
+            record |= {"created": runs.now(), "command": runs.command_line()}
             runs.write_json(created() / runs.RECORD, record)
 
     try:
@@ -73,7 +71,6 @@ def solve(
             errors = exact_errors(instance, solution)
             own = not isinstance(chosen.get("mesh"), Mesh)
             record = describe(instance, problem, method, solution, errors, own_domain=own, ranks=num_ranks())
-            record |= source
             written = _write(created(), instance, solution, values, record) if is_first() else []
     except (ComputationError, MemoryError) as error:
         marked("failed", error)
