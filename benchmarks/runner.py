@@ -155,7 +155,10 @@ class Task:
         where = name if name in problems.CATALOGUE else os.path.relpath(inspect.getfile(type(self.problem)))
         words = ["variform solve", where, f"--method {row.method}"]
         words += [f"--mesh {row.options['mesh']}"] if "mesh" in row.options else []
-        settings = {**self.entry.set, **{k: v for k, v in row.options.items() if k != "mesh"}}
+        fixed: dict[str, Any] = {}
+        for key, value in self.entry.set.items():
+            fixed |= {f"{key}.{r}": v for r, v in value.items()} if isinstance(value, dict) else {key: value}
+        settings = {**fixed, **{k: v for k, v in row.options.items() if k != "mesh"}}
         if self.entry.sample:
             drawn = f"sample:{self.entry.sample.seed}:{self.entry.sample.index}"
             settings |= dict.fromkeys(self.problem.random, drawn)

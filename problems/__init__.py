@@ -47,7 +47,7 @@ def _from_file(stem: str, class_name: str | None) -> type[Problem]:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise InputError(f"{path}, line {error.lineno}: {error.msg}") from error
-    except Exception as error:  # whatever a user's file raises is bad input
+    except (Exception, SystemExit) as error:  # whatever a user's file raises is bad input
         raise InputError(f"{path} could not be run: {type(error).__name__}: {error}") from error
     own = {
         n: c

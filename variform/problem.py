@@ -110,6 +110,12 @@ class Problem(Task):
     time: tuple[float, float] | None = None
     """First and last time [s] of an evolution; None for a stationary problem."""
 
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        for condition in self.conditions:
+            if condition.field not in self.fields:
+                raise unknown(f"field in a condition of {self.name}", condition.field, self.fields)
+
     def geometry(self, p: SimpleNamespace) -> Any:
         """The domain, a `variform.meshes.Geometry`: regions and boundaries by name."""
         raise InputError(f"{self.name} has no geometry of its own: give a mesh file")
@@ -150,6 +156,27 @@ class Problem(Task):
         return dict(value) if isinstance(value, Mapping) else {next(iter(self.fields)): value}
 
 
-def resolve(value: Value, x: Any, t: Any, p: SimpleNamespace) -> Any:
-    """A condition's value as a UFL expression in the symbols x, t, p."""
-    return ufl.as_ufl(value(x, t, p) if callable(value) else value)
+def resolve(condition: Dirichlet, shape: tuple[int, ...], x: Any, t: Any, p: SimpleNamespace) -> Any:
+    """A condition's value as a UFL expression of the field's shape in the symbols x, t, p.
+
+    Raises:
+        InputError: the value is no number or expression, or has another shape; a number serves every component.
+    """
+    value = condition.value(x, t, p) if callable(condition.value) else condition.value
+    try:
+        expression = ufl.as_ufl(value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"the Dirichlet value of {condition.field!r} must be a number or a UFL expression, got {value!r}"
+        ) from None
+    if expression.ufl_shape == () and shape:
+        return ufl.as_tensor(_filled(expression, shape))
+    if expression.ufl_shape != shape:
+        raise InputError(
+            f"the Dirichlet value of {condition.field!r} has shape {expression.ufl_shape}, the field {shape}"
+        )
+    return expression
+
+
+def _filled(entry: Any, shape: tuple[int, ...]) -> Any:
+    return [_filled(entry, shape[1:]) for _ in range(shape[0])] if shape else entry

@@ -156,7 +156,7 @@ def _boundary(discrete: Discrete, condition: Any, V: fem.FunctionSpace) -> Bound
     if domain.mesh.comm.allreduce(len(dofs)) == 0:
         raise InputError(f"boundary {condition.on!r} has no facets in this mesh")
     values = fem.Function(V)
-    source = interpolant(V, resolve(condition.value, s.x, s.t, s.p))
+    source = interpolant(V, resolve(condition, V.value_shape, s.x, s.t, s.p))
     boundary = Boundary(values, source, fem.dirichletbc(values, dofs))
     boundary.update()
     return boundary

@@ -164,7 +164,7 @@ class Trial:
         for name in (n for c in conditions for n in c.names):
             if name not in known:
                 raise unknown("boundary of the mesh", name, self.mesh.boundaries)
-        values = [lower(resolve(c.value, s.x, s.t, s.p)) for c in conditions]
+        values = [lower(resolve(c, problem.fields[field].shape, s.x, s.t, s.p)) for c in conditions]
         initial = problem.by_field(problem.initial(s.x, s.p)).get(field) if problem.time else None
         shape = problem.fields[field].shape
         return conditions, values, lower(initial if initial is not None else ufl.zero(shape))

@@ -41,12 +41,12 @@ def variform(monkeypatch, capfd):
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory):
-    """Where Python may not keep its bytecode beside the sources it does so here: imports take most of a process."""
+def environment(request):
+    """Where Python keeps no bytecode beside the sources, it does so in pytest's cache: a start without takes long."""
     if not sys.dont_write_bytecode:
         return os.environ
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return kept | {"PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("bytecode"))}
+    return kept | {"PYTHONPYCACHEPREFIX": str(request.config.cache.mkdir("bytecode"))}
 
 
 @pytest.fixture

@@ -202,10 +202,7 @@ def test_a_file_given_by_problem_is_run_once_named(folder, variform):
     "changed",
     [
         "set = { recharge = 0.3 }",
-        pytest.param(
-            "set = { conductivity = { clay = 0.02 } }",
-            marks=pytest.mark.xfail(strict=True, reason="the runner writes a value by region as a dictionary"),
-        ),
+        "set = { conductivity = { clay = 0.02 } }",
     ],
 )
 def test_the_command_of_a_row_reproduces_it(changed, folder, variform):

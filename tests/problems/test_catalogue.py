@@ -42,7 +42,9 @@ def test_exact_solutions_meet_the_dirichlet_and_initial_conditions(name):
         for axis, level in (sides[side] for side in (sides if "boundary" in condition.names else condition.names)):
             on = x.clone()
             on[axis] = level
-            held = values(problem, lambda *symbols, c=condition: resolve(c.value, *symbols), on, t)[field]
+            held = values(
+                problem, lambda *symbols, c=condition: resolve(c, problem.fields[field].shape, *symbols), on, t
+            )[field]
             assert torch.allclose(values(problem, problem.exact, on, t)[field], held, atol=1e-14)
     if problem.time:
         initial = values(problem, lambda x, t, p: problem.initial(x, p), x)[field]

@@ -45,7 +45,9 @@ def test_dirichlet_and_initial_values_hold_exactly_for_any_parameters(name, seed
     for condition, t in itertools.product(problem.dirichlet(field), (0.01, 0.04) if problem.time else (0.0,)):
         for side in solution.mesh.boundaries if "boundary" in condition.names else condition.names:
             rule = facet_quadrature(solution.mesh, 3, solution.mesh.boundaries[side])
-            held = values(problem, lambda *s, c=condition: resolve(c.value, *s), torch.as_tensor(rule.x), t)[field]
+            held = values(
+                problem, lambda *s, c=condition: resolve(c, problem.fields[field].shape, *s), torch.as_tensor(rule.x), t
+            )[field]
             assert abs(solution.at(rule.x, t=t) - held.numpy()).max() < 1e-12
     x = np.random.default_rng(seed).random((solution.mesh.dim, 40))
     if problem.time:
