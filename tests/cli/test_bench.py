@@ -123,6 +123,7 @@ def test_a_suite_that_was_killed_is_taken_up_where_it_stopped(folder, variform, 
     assert run.returncode == -9
     assert [record.exists() for record in records] == [True, True, False]
     assert results(killed)["tasks"] == [] and not (killed / "report.html").exists()
+    assert "A tiny suite" in variform("show", str(killed)).out
     before = [(record.stat().st_mtime_ns, record.read_text()) for record in records[:2]]
 
     result = variform("bench", "tiny.toml", "--out", str(killed))
@@ -140,9 +141,12 @@ def test_a_suite_that_was_killed_is_taken_up_where_it_stopped(folder, variform, 
             assert quantity["value"] == pytest.approx(uninterrupted["quantities"][name]["value"], rel=1e-10)
 
 
-def test_finished_rows_are_kept_until_their_settings_change(folder, variform, solved):
+def test_rows_have_the_errors_of_their_methods_and_are_kept_until_their_settings_change(folder, variform, solved):
     assert variform("bench", "tiny.toml", "--out", "out").code == 0
     first, count = rows_of(folder / "out"), len(solved)
+    two, four, _ = (row["metrics"]["relative_l2"] for row in first)
+    assert 3 < two / four < 4.5  # second order
+    assert 0 < results(folder / "out")["tasks"][0]["reference"]["estimated_error"] < four / 10
     assert variform("bench", "tiny.toml", "--out", "out").code == 0
     assert rows_of(folder / "out") == first and len(solved) == count
     (folder / "tiny.toml").write_text(SUITE.replace("{ mesh = 4 }", "{ mesh = 3 }"))
@@ -151,14 +155,6 @@ def test_finished_rows_are_kept_until_their_settings_change(folder, variform, so
     again = rows_of(folder / "out")
     assert again[0] == first[0] and again[1]["metrics"] != first[1]["metrics"]
     assert [step for step, _ in again[2]["history"]] == [0, 1]  # the quick option
-
-
-def test_errors_are_those_of_the_methods(folder, variform):
-    assert variform("bench", "tiny.toml", "--out", "out").code == 0
-    two, four, _ = (row["metrics"]["relative_l2"] for row in rows_of(folder / "out"))
-    assert 3 < two / four < 4.5  # second order
-    estimate = results(folder / "out")["tasks"][0]["reference"]["estimated_error"]
-    assert 0 < estimate < four / 10
 
 
 def test_a_row_that_fails_stays_in_the_table_with_its_reason_and_is_tried_again(folder, variform, solved):
