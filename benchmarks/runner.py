@@ -81,7 +81,7 @@ class Task:
     def _estimated_error(self) -> float | None:
         """From the difference to a solve with half the cells and steps; None on a mesh file, which has no coarser mesh.
 
-        The difference is 2^k - 1 times the error at order k: divided by 3, it is an upper estimate at order 2 and above.
+        """From the difference to a solve with half the cells and steps; None on a mesh file: it has no coarser mesh.
         """
         spec = self.entry.reference
         if spec.mesh is None:
