@@ -220,12 +220,16 @@ def _run_task(entry: TaskEntry, folder: Path, files: dict[str, type[Problem]], q
         problem = problem.sample(entry.sample.seed, entry.sample.index)
     task = Task(entry, problem, folder / entry.name, progress)
     rows = [task.run(_quickened(row) if quick else row) for row in entry.row]
+    try:
+        reference = task.describe_reference()
+    except (ComputationError, InputError) as error:  # the rows say so too; other tasks go on
+        reference = {"method": f"none: {error}"}
     return {
         **shown,
         "description": _first_paragraph(kind.__doc__ or ""),
         "form": weak_text(problem),
         "strong": strong_text(problem),
-        "reference": task.describe_reference(),
+        "reference": reference,
         "rows": rows,
     }
 
@@ -263,7 +267,7 @@ def _quickened(row: Row) -> Row:
 def _digest(spec: Any, entry: TaskEntry, problem: Problem) -> str:
     """What a stored result depends on: its settings, the task's, the version, and the file that states the problem."""
     content = [spec.model_dump(), entry.reference.model_dump(), entry.set, entry.sample and entry.sample.model_dump()]
-    text = json.dumps([__version__, *content], sort_keys=True, default=str)
+    text = json.dumps([__version__, type(problem).__qualname__, *content], sort_keys=True, default=str)
     return hashlib.sha256(text.encode() + Path(inspect.getfile(type(problem))).read_bytes()).hexdigest()
 
 
