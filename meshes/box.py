@@ -82,7 +82,7 @@ class Box(Geometry):
         layers = f", {self.layers}" if self.layers else ""
         return f"Box({tuple(self.lower.tolist())}, {tuple(self.upper.tolist())}{layers})"
 
-    def mesh(self, n: int) -> Mesh:
+    def mesh(self, n: int, order: int = 1) -> Mesh:
         """A uniform mesh of simplices (dim! a box of the grid) with n cells along each axis.
 
         Across layers the n cells are shared out in proportion to the thicknesses, at least one a layer: interfaces lie

@@ -35,8 +35,8 @@ class MeshGeometry(Geometry):
     def __repr__(self) -> str:
         return f"MeshGeometry({len(self.given.cells)} cells, regions {self.regions}, boundaries {self.boundaries})"
 
-    def mesh(self, n: int | None = None) -> Mesh:
-        """The given mesh, whatever n is; `refine` makes finer ones."""
+    def mesh(self, n: int | None = None, order: int | None = None) -> Mesh:
+        """The given mesh, whatever n and order are; `refine` makes finer ones."""
         return self.given
 
     def level_sets(self, x: Tensor) -> list[Tensor]:

@@ -31,8 +31,12 @@ class Geometry(ABC):
     upper: np.ndarray
 
     @abstractmethod
-    def mesh(self, n: int) -> Mesh:
-        """A mesh with n cells a side."""
+    def mesh(self, n: int, order: int = 1) -> Mesh:
+        """A mesh with n cells a side.
+
+        Args:
+            order: of the geometry on curved walls, 1 (straight edges) or 2; domains with flat walls are straight anyway.
+        """
 
     @abstractmethod
     def distance(self, x: Tensor, names: tuple[str, ...]) -> Tensor:

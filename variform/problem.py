@@ -16,27 +16,68 @@ Value = float | Callable[[Any, Any, Any], Any]
 """A number, or a callable (x, t, p) -> UFL expression."""
 
 
+ELEMENTS = ("Lagrange", "DG", "RT", "BDM", "N1curl", "Real")
+"""Finite elements a field may ask for; "Real" is one number for the whole domain, such as a Lagrange multiplier."""
+
+
 @dataclass(frozen=True)
 class Field:
-    """An unknown. shape () is a scalar; (dim,) a vector. Continuous Lagrange elements of the given degree."""
+    """An unknown. shape () is a scalar; (dim,) a vector.
+
+    Args:
+        description: what it is, in words.
+        unit: SI unit, or "-".
+        degree: polynomial degree by default; those of several fields keep their differences when it is raised.
+        element: one of ELEMENTS. Only finite elements tell them apart; those of RT, BDM and N1curl are vectors.
+    """
 
     description: str
     unit: str = "-"
     shape: tuple[int, ...] = ()
     degree: int = 1
+    element: str = "Lagrange"
 
 
 @dataclass(frozen=True)
 class Dirichlet:
-    """field = value on the named parts of the boundary; "boundary" is all of it."""
+    """field = value on the named parts of the boundary; "boundary" is all of it.
+
+    With a component it holds for that one only. Of an RT or BDM field the normal component is prescribed.
+    """
 
     field: str
     value: Value
     on: str | tuple[str, ...] = "boundary"
+    component: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.on,) if isinstance(self.on, str) else tuple(self.on)
+
+
+@dataclass(frozen=True)
+class Point:
+    """field = value at one point, which must be a node of every mesh; with a component, that one only."""
+
+    field: str
+    at: tuple[float, ...]
+    value: float = 0.0
+    component: int | None = None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of a scalar field over the domain, for a field that the equations leave free by a constant."""
+
+    field: str
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class NoRigidMotion:
+    """A displacement that the equations leave free by a rigid motion has none: zero mean and zero mean rotation."""
+
+    field: str
 
 
 @dataclass(frozen=True)
@@ -61,11 +102,16 @@ class NamedMeasure:
     tags: Mapping[str, int]
     kind: str
 
-    def __call__(self, *names: str) -> ufl.Measure:
+    def __call__(self, *names: str, degree: int | None = None) -> ufl.Measure:
+        """The measure of the named parts, or of all; degree: of the quadrature, if not that of the fields."""
+        metadata = None if degree is None else {"quadrature_degree": degree}
+        if not names:
+            return self.measure(metadata=metadata)
         for name in names:
             if name not in self.tags:
                 raise unknown(f"{self.kind} of the mesh", name, self.tags)
-        return self.measure(tuple(self.tags[name] for name in names) if len(names) > 1 else self.tags[names[0]])
+        numbers = tuple(self.tags[name] for name in names)
+        return self.measure(numbers if len(numbers) > 1 else numbers[0], metadata=metadata)
 
     def __rmul__(self, integrand: Any) -> ufl.Form:
         return integrand * self.measure
@@ -76,7 +122,8 @@ class Symbols:
     """The symbols in which a back end wants the form written.
 
     u: field name -> unknown; x: coordinates [m]; t: time [s]; p: parameters by name (a per-region one is a
-    dict); n: outward unit normal; h: cell diameter; dx, ds: measures over regions and parts of the boundary.
+    dict); n: outward unit normal; h: cell diameter; dx, ds: measures over regions and parts of the boundary;
+    dS: over the facets between cells, for finite elements only.
     """
 
     u: dict[str, Any]
@@ -87,6 +134,7 @@ class Symbols:
     h: Any
     dx: NamedMeasure
     ds: NamedMeasure
+    dS: ufl.Measure
 
 
 def Dt(u: Any) -> Any:
@@ -102,16 +150,35 @@ def Dt(u: Any) -> Any:
     return sum(ufl.derivative(u, c, c.rate) for c in unknowns)
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """Where Newton's method fails at the wanted value of a parameter, approach it from one where it does not.
+
+    Args:
+        parameter: name of a number among the parameters.
+        start: the easy value.
+        geometric: take equal ratios instead of equal differences.
+    """
+
+    parameter: str
+    start: float
+    geometric: bool = False
+
+
 class Problem(Task):
     """Subclasses state `fields`, `parameters`, `conditions`, a geometry and `residual` or `energy`."""
 
     fields: dict[str, Field] = {}
-    conditions: list[Dirichlet | Periodic] = []
+    conditions: list[Dirichlet | Periodic | Point | Mean | NoRigidMotion] = []
+    continuation: Continuation | None = None
     time: tuple[float, float] | None = None
     """First and last time [s] of an evolution; None for a stationary problem."""
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
+        for name, field in self.fields.items():
+            if field.element not in ELEMENTS:
+                raise unknown(f"element of field {name!r}", field.element, ELEMENTS)
         for condition in self.conditions:
             if condition.field not in self.fields:
                 raise unknown(f"field in a condition of {self.name}", condition.field, self.fields)
@@ -132,7 +199,16 @@ class Problem(Task):
         return None
 
     def stabilisation(self, s: Symbols, v: dict[str, Any]) -> ufl.Form | None:
-        """Terms that only finite elements need and that vanish at the exact solution."""
+        """Terms that only finite elements need, and that vanish for smooth u and v or at the exact solution.
+
+        Streamline diffusion, interior penalty, grad-div: they stay out of the strong form.
+        """
+        return None
+
+    def preconditioner(self, s: Symbols, u: dict[str, Any], v: dict[str, Any]) -> ufl.Form | None:
+        """For a symmetric saddle point: a symmetric, positive form, block-diagonal in the fields, that is spectrally
+        equivalent to the operator, such as velocity stiffness and (1/viscosity) pressure mass for Stokes.
+        """
         return None
 
     def initial(self, x: Any, p: SimpleNamespace) -> Any:
@@ -146,6 +222,9 @@ class Problem(Task):
     def dirichlet(self, field: str) -> list[Dirichlet]:
         return [c for c in self.conditions if isinstance(c, Dirichlet) and c.field == field]
 
+    def conditions_of(self, kind: type) -> list[Any]:
+        return [c for c in self.conditions if isinstance(c, kind)]
+
     def periodic_axes(self, field: str) -> tuple[int, ...]:
         return tuple(a for c in self.conditions if isinstance(c, Periodic) and c.field == field for a in c.axes)
 
@@ -157,7 +236,7 @@ class Problem(Task):
 
 
 def resolve(condition: Dirichlet, shape: tuple[int, ...], x: Any, t: Any, p: SimpleNamespace) -> Any:
-    """A condition's value as a UFL expression of the field's shape in the symbols x, t, p.
+    """A condition's value as a UFL expression in the symbols x, t, p, of the given shape: the field's or a component's.
 
     Raises:
         InputError: the value is no number or expression, or has another shape; a number serves every component.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import basix
 import numpy as np
 
+from variform.errors import InputError
 from variform.mesh import Mesh
 
 
@@ -43,9 +44,33 @@ def facet_points(mesh: Mesh, points: np.ndarray) -> np.ndarray:
 
 
 def jacobians(mesh: Mesh, cells: np.ndarray | slice = slice(None)) -> np.ndarray:
-    """dx/dX of the affine map from the reference cell, shape (num_cells, dim, dim)."""
+    """dx/dX of the affine map from the reference cell, shape (num_cells, dim, dim), of straight cells."""
+    if mesh.order > 1:
+        raise InputError("the cells of this mesh are curved: only finite elements take them")
     x = mesh.points[mesh.cells[cells]]
     return np.swapaxes(x[:, 1:] - x[:, :1], 1, 2)
+
+
+def reference_map(mesh: Mesh, X: np.ndarray, cells: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    """Points x (m, q, dim) and dx/dX (m, q, dim, dim) in m cells.
+
+    Args:
+        X: reference coordinates, the same in each cell (q, dim) or for each its own (m, q, dim).
+    """
+    nodes = mesh.points[mesh.nodes[cells]]
+    element = basix.create_element(
+        basix.ElementFamily.P, basix.CellType[mesh.cell_type], mesh.order, basix.LagrangeVariant.equispaced
+    )
+    table = element.tabulate(1, X.reshape(-1, mesh.dim))[..., 0].reshape(mesh.dim + 1, *X.shape[:-1], -1)
+    points = "q" if X.ndim == 2 else "mq"
+    x = np.einsum(f"{points}n,mni->mqi", table[0], nodes)
+    return x, np.einsum(f"d{points}n,mni->mqid", table[1:], nodes)
+
+
+def facet_tangents(mesh: Mesh) -> np.ndarray:
+    """dX/ds of the map from the reference facet to each local facet, shape (dim + 1, dim, dim - 1)."""
+    vertices = basix.geometry(basix.CellType[mesh.cell_type])[mesh.facet_vertices]
+    return np.swapaxes(vertices[:, 1:] - vertices[:, :1], 1, 2)
 
 
 def facet_scale_and_normal(mesh: Mesh, facets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,19 +88,20 @@ def facet_scale_and_normal(mesh: Mesh, facets: np.ndarray) -> tuple[np.ndarray, 
 def cell_quadrature(mesh: Mesh, degree: int, cells: np.ndarray | slice = slice(None)) -> Quadrature:
     """A rule of the given degree in each cell, points in the order of the cells."""
     points, weights = reference_rule(mesh.cell_type, degree)
-    J = jacobians(mesh, cells)
-    x = mesh.points[mesh.cells[cells][:, 0]][:, None] + np.einsum("mij,qj->mqi", J, points)
-    w = np.abs(np.linalg.det(J))[:, None] * weights
-    return Quadrature(x.reshape(-1, mesh.dim).T, w.ravel())
+    x, J = reference_map(mesh, points, cells)
+    return Quadrature(x.reshape(-1, mesh.dim).T, (np.abs(np.linalg.det(J)) * weights).ravel())
 
 
 def facet_quadrature(mesh: Mesh, degree: int, facets: np.ndarray) -> Quadrature:
     """A rule of the given degree on each (cell, local facet) row."""
     points, weights = reference_rule(facet_type(mesh.cell_type), degree)
-    reference = facet_points(mesh, points)[facets[:, 1]]
-    J = jacobians(mesh, facets[:, 0])
-    x = mesh.points[mesh.cells[facets[:, 0], 0]][:, None] + np.einsum("mij,mqj->mqi", J, reference)
-    scale, normal = facet_scale_and_normal(mesh, facets)
-    return Quadrature(
-        x.reshape(-1, mesh.dim).T, (scale[:, None] * weights).ravel(), np.repeat(normal, len(weights), axis=0).T
-    )
+    x, J = reference_map(mesh, facet_points(mesh, points)[facets[:, 1]], facets[:, 0])
+    tangents = np.einsum("mqij,mjk->mqik", J, facet_tangents(mesh)[facets[:, 1]])
+    scale = np.sqrt(np.linalg.det(np.einsum("mqik,mqil->mqkl", tangents, tangents))) if mesh.dim > 1 else 1.0
+    # The barycentric coordinate of the opposite vertex falls towards the facet.
+    opposite = facets[:, 1] if mesh.dim > 1 else 1 - facets[:, 1]
+    gradient = np.vstack([-np.ones(mesh.dim), np.eye(mesh.dim)])[opposite]
+    normal = -np.einsum("mj,mqji->mqi", gradient, np.linalg.inv(J))
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    w = np.broadcast_to(scale * weights, x.shape[:2])
+    return Quadrature(x.reshape(-1, mesh.dim).T, w.ravel(), normal.reshape(-1, mesh.dim).T)

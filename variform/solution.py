@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from variform.mesh import Mesh
+from variform.problem import Symbols
 from variform.quadrature import cell_quadrature
 
 Status = Literal["done", "failed", "interrupted"]
@@ -76,6 +77,29 @@ class Solution(ABC):
         Returns:
             NaN at points outside the domain.
         """
+
+    @property
+    def drawn(self) -> Mesh:
+        """The mesh at whose points `nodal` gives values; of second order where the solution is more than linear."""
+        return self.mesh
+
+    def nodal(self, field: str | None = None) -> np.ndarray:
+        """Values of a field at the points of `drawn` at the last time, shape (*field shape, n): for pictures and files."""
+        return self.at(self.drawn.points.T, field=field)
+
+    def functional(self, form: Callable[[Symbols], Any]) -> float:
+        """The integral that `form` writes in UFL in the solution's symbols, for instance lambda s: s.u["p"] * s.ds("in").
+
+        NaN where the support is not a finite-element space: quantities that need it are then not available.
+        """
+        return float("nan")
+
+    def reaction(self, field: str, on: str | tuple[str, ...], component: int | None = None) -> float:
+        """What holds the field at its Dirichlet values on parts of the boundary: the residual F(u_h; v) with v = 1 there.
+
+        Forces and fluxes so computed converge twice as fast as integrals of the boundary stress. NaN like `functional`.
+        """
+        return float("nan")
 
     def integrate(
         self, function: Callable[[np.ndarray], np.ndarray] | None = None, *, degree: int = 4, **at: Any

@@ -33,6 +33,8 @@ class Parameter:
         unit: SI unit, or "-".
         above: the values lie strictly above this bound.
         at_least: the values are no smaller than this bound.
+        below: the values lie strictly below this bound.
+        at_most: the values are no larger than this bound.
         field: the value may vary in space.
         smooth: a field with a continuous gradient (kept in the solution's own Lagrange space);
             otherwise piecewise constant, one value a cell.
@@ -43,8 +45,16 @@ class Parameter:
     unit: str = "-"
     above: float | None = None
     at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
     field: bool = False
     smooth: bool = True
+
+    @property
+    def allowed(self) -> str:
+        """The range in words: "above 0, at most 1", or "any"."""
+        bounds = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
+        return ", ".join(f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None) or "any"
 
     @property
     def per_region(self) -> bool:
@@ -74,6 +84,10 @@ class Parameter:
             raise InputError(f"{name} must be above {self.above:g}, got {number:g}")
         if self.at_least is not None and not number >= self.at_least:
             raise InputError(f"{name} must be at least {self.at_least:g}, got {number:g}")
+        if self.below is not None and not number < self.below:
+            raise InputError(f"{name} must be below {self.below:g}, got {number:g}")
+        if self.at_most is not None and not number <= self.at_most:
+            raise InputError(f"{name} must be at most {self.at_most:g}, got {number:g}")
         return number
 
 

@@ -75,6 +75,7 @@ def symbols_on(
         h=ufl.CellDiameter(mesh),
         dx=NamedMeasure(ufl.Measure("dx", mesh, metadata=metadata), numbered(regions), "region"),
         ds=NamedMeasure(ufl.Measure("ds", mesh, metadata=metadata), numbered(boundaries), "boundary"),
+        dS=ufl.Measure("dS", mesh, metadata=metadata),
     )
     return s, v
 
