@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -11,7 +12,12 @@ class InputError(ValueError):
 
 
 class ComputationError(RuntimeError):
-    """The computation failed (diverged, singular, out of memory). Exit code 1."""
+    """The computation failed (diverged, singular, out of memory). Exit code 1.
+
+    `solution` is the last iterate, where there is one.
+    """
+
+    solution: Any = None
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:

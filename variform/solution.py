@@ -31,19 +31,24 @@ class Cost:
 
 
 class Stopwatch:
-    """Wall time by stage: `with watch("assemble"): ...`."""
+    """Wall time by stage: `with watch("assemble"): ...`. A stage inside another one is not counted twice."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
+        self._inside: list[float] = []  # time spent in inner stages, by depth
         self.stages: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
+        self._inside.append(0.0)
         try:
             yield
         finally:
-            self.stages[stage] = self.stages.get(stage, 0.0) + time.perf_counter() - start
+            elapsed = time.perf_counter() - start
+            self.stages[stage] = self.stages.get(stage, 0.0) + elapsed - self._inside.pop()
+            if self._inside:
+                self._inside[-1] += elapsed
 
     def cost(self, *, dofs: int | None = None, parameters: int | None = None) -> Cost:
         """Everything since the stopwatch was made; memory is the peak of the whole process so far."""
@@ -66,7 +71,7 @@ class Solution(ABC):
     def at(
         self, x: np.ndarray, *, field: str | None = None, t: float | None = None, derivatives: int = 0
     ) -> np.ndarray:
-        """Values or gradients of one field.
+        """Values or gradients of one field. Finite elements also take outside="error" instead of "nan".
 
         Args:
             x: points [m], shape (dim, n).
@@ -84,20 +89,20 @@ class Solution(ABC):
         return self.mesh
 
     def nodal(self, field: str | None = None) -> np.ndarray:
-        """Values of a field at the points of `drawn` at the last time, shape (*field shape, n): for pictures and files."""
+        """Values of a field at the points of `drawn` at the last time, shape (*field shape, n)."""
         return self.at(self.drawn.points.T, field=field)
 
     def functional(self, form: Callable[[Symbols], Any]) -> float:
-        """The integral that `form` writes in UFL in the solution's symbols, for instance lambda s: s.u["p"] * s.ds("in").
+        """The integral that `form` writes in UFL in the solution's symbols, e.g. lambda s: s.u["p"] * s.ds("in").
 
-        NaN where the support is not a finite-element space: quantities that need it are then not available.
+        NaN where the support is no finite-element space: quantities that need it are then not available.
         """
         return float("nan")
 
     def reaction(self, field: str, on: str | tuple[str, ...], component: int | None = None) -> float:
-        """What holds the field at its Dirichlet values on parts of the boundary: the residual F(u_h; v) with v = 1 there.
+        """What holds the field at its Dirichlet values on parts of the boundary: F(u_h; v) with v = 1 there.
 
-        Forces and fluxes so computed converge twice as fast as integrals of the boundary stress. NaN like `functional`.
+        Forces and fluxes so computed converge twice as fast as integrals of the stress. NaN like `functional`.
         """
         return float("nan")
 

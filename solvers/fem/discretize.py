@@ -1,4 +1,4 @@
-"""A problem on a mesh: DOLFINx spaces, the form in DOLFINx symbols, Dirichlet values."""
+"""A problem on a mesh: DOLFINx spaces, the form in DOLFINx symbols, Dirichlet and point values."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import basix.ufl
 import dolfinx
 import numpy as np
 import ufl
 from dolfinx import fem
+from mpi4py import MPI
 
 from variform.errors import InputError, unknown
 from variform.forms.symbols import checked_residual
-from variform.problem import NamedMeasure, Problem, Symbols, resolve
+from variform.problem import Dirichlet, Field, NamedMeasure, Point, Problem, Symbols, resolve
 from variform.quadrature import quadrature_degree
 from variform.solvers.fem.mesh import DistributedMesh
 
 JIT = {"cffi_extra_compile_args": ["-O3", "-march=native", "-g0"], "timeout": 120}
+SMALLEST = {"DG": 0}
+"""Lowest degree of an element family, where it is not 1."""
 
 
 @dataclass
@@ -54,11 +58,20 @@ class Discrete:
     def num_dofs(self) -> int:
         return sum(u.function_space.dofmap.index_map.size_global * u.function_space.dofmap.bs for u in self.u.values())
 
+    @property
+    def comm(self) -> MPI.Comm:
+        return self.domain.mesh.comm
+
     def residual(self) -> ufl.Form:
         """The checked weak form with its stabilisation."""
         form = checked_residual(self.problem, self.symbols, self.v)
         extra = self.problem.stabilisation(self.symbols, self.v)
-        return form if extra is None else form + extra
+        form = form if extra is None else form + extra
+        # A prescribed dof needs an entry on the diagonal, which a pressure, say, has not.
+        zero = fem.Constant(self.domain.mesh, 0.0)
+        for name in {c.field for c in self.problem.conditions_of(Point)} if len(self.u) > 1 else ():
+            form += zero * ufl.inner(self.u[name], self.v[name]) * self.symbols.dx
+        return form
 
     def set_time(self, t: float) -> None:
         """Move time-dependent symbols and Dirichlet values to time t [s]."""
@@ -66,43 +79,102 @@ class Discrete:
         for boundary in self.boundaries:
             boundary.update()
 
+    def set_parameter(self, name: str, value: float) -> None:
+        """Give a number another value, also where Dirichlet values depend on it; nothing is compiled."""
+        getattr(self.symbols.p, name).value = value
+        for boundary in self.boundaries:
+            boundary.update()
+
+    def dofs_on(self, field: str, on: tuple[str, ...], component: int | None = None) -> np.ndarray:
+        """Local numbers of the dofs of a field on parts of the boundary, in its unrolled vector; ghosts included."""
+        V = self.u[field].function_space
+        fdim = self.domain.mesh.topology.dim - 1
+        dofs = fem.locate_dofs_topological(V, fdim, self.facets(on))
+        components = range(V.dofmap.bs) if component is None else [component]
+        return np.concatenate([dofs * V.dofmap.bs + c for c in components])
+
+    def facets(self, on: tuple[str, ...]) -> np.ndarray:
+        """Local numbers of the facets of named parts of the boundary.
+
+        Raises:
+            InputError: the mesh has no part of that name, or one without facets.
+        """
+        domain, found = self.domain, []
+        for name in on:
+            if name == "boundary":
+                found.append(dolfinx.mesh.exterior_facet_indices(domain.mesh.topology))
+            elif name in domain.boundaries:
+                found.append(domain.facet_tags.find(domain.boundaries[name]))
+            else:
+                raise unknown("boundary of the mesh", name, domain.boundaries)
+        facets = np.unique(np.concatenate(found))
+        if self.comm.allreduce(len(facets)) == 0:
+            raise InputError(f"boundary {', '.join(on)!r} has no facets in this mesh")
+        return facets
+
 
 def discretize(problem: Problem, domain: DistributedMesh, degree: int | None = None) -> Discrete:
     """Spaces, symbols and conditions of a problem on a mesh.
 
     Args:
-        degree: of every field; each field's own by default.
+        degree: of the field of highest degree; the others keep their distance to it. The fields' own by default.
 
     Raises:
-        InputError: a boundary or region name that the mesh lacks.
+        InputError: a boundary or region name that the mesh lacks, a point that is no node.
     """
     mesh = domain.mesh
-    degrees = {name: degree or f.degree for name, f in problem.fields.items()}
+    degrees = degrees_of(problem, degree)
     spaces = {
-        name: fem.functionspace(mesh, ("Lagrange", degrees[name], f.shape) if f.shape else ("Lagrange", degrees[name]))
+        name: fem.functionspace(mesh, element_of(f, mesh.basix_cell(), degrees[name]))
         for name, f in problem.fields.items()
     }
     top = max(degrees.values())
     u = {name: fem.Function(V, name=name) for name, V in spaces.items()}
-    measures = {"metadata": {"quadrature_degree": quadrature_degree(top)}}
+    metadata = {"quadrature_degree": quadrature_degree(top)}
+    cells = ufl.Measure("dx", mesh, subdomain_data=domain.cell_tags, metadata=metadata)
+    facets = ufl.Measure("ds", mesh, subdomain_data=domain.facet_tags, metadata=metadata)
     symbols = Symbols(
         u=dict(u),
         x=ufl.SpatialCoordinate(mesh),
         t=fem.Constant(mesh, 0.0 if problem.time is None else float(problem.time[0])),
-        p=SimpleNamespace(**{name: _parameter(problem, name, mesh, top) for name in problem.parameters}),
+        p=SimpleNamespace(**{name: _parameter(problem, name, mesh, max(top, 1)) for name in problem.parameters}),
         n=ufl.FacetNormal(mesh),
         h=ufl.CellDiameter(mesh),
-        dx=NamedMeasure(ufl.Measure("dx", mesh, subdomain_data=domain.cell_tags, **measures), domain.regions, "region"),
-        ds=NamedMeasure(
-            ufl.Measure("ds", mesh, subdomain_data=domain.facet_tags, **measures), domain.boundaries, "boundary"
-        ),
+        dx=NamedMeasure(cells, domain.regions, "region"),
+        ds=NamedMeasure(facets, domain.boundaries, "boundary"),
+        dS=ufl.Measure("dS", mesh, metadata=metadata),
     )
     v = _test_functions(spaces)
     discrete = Discrete(problem, domain, degrees, quadrature_degree(top), u, symbols, v)
-    for name in problem.fields:
-        for condition in problem.dirichlet(name):
-            discrete.boundaries.append(_boundary(discrete, condition, spaces[name]))
+    discrete.boundaries += [_boundary(discrete, c) for c in problem.conditions_of(Dirichlet)]
+    discrete.boundaries += [_point(discrete, c) for c in problem.conditions_of(Point)]
     return discrete
+
+
+def degrees_of(problem: Problem, degree: int | None) -> dict[str, int]:
+    """The degree of each field; 0 for a number.
+
+    Raises:
+        InputError: so low a degree that a field would fall below the lowest of its family.
+    """
+    own = {name: f.degree for name, f in problem.fields.items() if f.element != "Real"}
+    raised = 0 if degree is None else degree - max(own.values())
+    degrees = {name: k + raised for name, k in own.items()}
+    for name, k in degrees.items():
+        family = problem.fields[name].element
+        if k < SMALLEST.get(family, 1):
+            least = max(own.values()) - min(own[n] - SMALLEST.get(problem.fields[n].element, 1) for n in own)
+            raise InputError(f"degree must be at least {least} for {problem.name}, got {degree}")
+    return {name: degrees.get(name, 0) for name in problem.fields}
+
+
+def element_of(field: Field, cell: Any, degree: int) -> Any:
+    """The finite element of a field on a cell type."""
+    if field.element == "Real":
+        return basix.ufl.real_element(cell, value_shape=field.shape)
+    if field.element in ("RT", "BDM", "N1curl"):
+        return basix.ufl.element(field.element, cell.name, degree)
+    return basix.ufl.element(field.element, cell.name, degree, shape=field.shape or None)
 
 
 def interpolate(function: fem.Function, value: Any) -> None:
@@ -141,22 +213,51 @@ def _parameter(problem: Problem, name: str, mesh: dolfinx.mesh.Mesh, degree: int
     return function
 
 
-def _boundary(discrete: Discrete, condition: Any, V: fem.FunctionSpace) -> Boundary:
-    domain, s = discrete.domain, discrete.symbols
-    topology, fdim = domain.mesh.topology, domain.mesh.topology.dim - 1
-    facets = []
-    for name in condition.names:
-        if name == "boundary":
-            facets.append(dolfinx.mesh.exterior_facet_indices(topology))
-        elif name in domain.boundaries:
-            facets.append(domain.facet_tags.find(domain.boundaries[name]))
-        else:
-            raise unknown("boundary of the mesh", name, domain.boundaries)
-    dofs = fem.locate_dofs_topological(V, fdim, np.unique(np.concatenate(facets)))
-    if domain.mesh.comm.allreduce(len(dofs)) == 0:
-        raise InputError(f"boundary {condition.on!r} has no facets in this mesh")
-    values = fem.Function(V)
-    source = interpolant(V, resolve(condition, V.value_shape, s.x, s.t, s.p))
-    boundary = Boundary(values, source, fem.dirichletbc(values, dofs))
+def _boundary(discrete: Discrete, condition: Dirichlet) -> Boundary:
+    s, V = discrete.symbols, discrete.u[condition.field].function_space
+    facets, fdim = discrete.facets(condition.names), discrete.domain.mesh.topology.dim - 1
+    target, dofs, part = V, None, None
+    if condition.component is None:
+        dofs = fem.locate_dofs_topological(V, fdim, facets)
+    else:
+        part = _component(V, condition)
+        target, _ = part.collapse()
+        dofs = fem.locate_dofs_topological((part, target), fdim, facets)
+    values = fem.Function(target)
+    source = interpolant(target, resolve(condition, target.value_shape, s.x, s.t, s.p))
+    bc = fem.dirichletbc(values, dofs) if part is None else fem.dirichletbc(values, dofs, part)
+    boundary = Boundary(values, source, bc)
     boundary.update()
     return boundary
+
+
+def _component(V: fem.FunctionSpace, condition: Dirichlet | Point) -> fem.FunctionSpace:
+    if V.dofmap.bs == 1 or condition.component not in range(V.dofmap.bs):
+        raise InputError(
+            f"a condition on component {condition.component} of {condition.field!r}: "
+            + (f"its components are 0 to {V.dofmap.bs - 1}" if V.dofmap.bs > 1 else "it has no nodal components")
+        )
+    return V.sub(condition.component)
+
+
+def _point(discrete: Discrete, condition: Point) -> Boundary:
+    V, comm = discrete.u[condition.field].function_space, discrete.comm
+    dim = discrete.domain.mesh.geometry.dim
+    part = None if condition.component is None else _component(V, condition)
+    target, to_parent = (V, None) if part is None else part.collapse()
+    x = target.tabulate_dof_coordinates()[:, :dim]
+    if len(condition.at) != dim:
+        raise InputError(f"the point {condition.at} of {condition.field!r} needs {dim} coordinates")
+    away = np.linalg.norm(x - np.array(condition.at), axis=1)
+    size = comm.allreduce(np.ptp(x, axis=0).max(initial=0.0), op=MPI.MAX)
+    here = np.flatnonzero(away < 1e-8 * size).astype(np.int32)
+    if comm.allreduce(len(here)) == 0:
+        nearest = comm.allreduce(away.min(initial=np.inf), op=MPI.MIN)
+        raise InputError(f"{condition.field!r} has no node at {condition.at}; the nearest is {nearest:.3g} m away")
+    values = fem.Function(target)
+    source = interpolant(target, condition.value)
+    values.interpolate(source)
+    if part is None:
+        return Boundary(values, source, fem.dirichletbc(values, here))
+    dofs = [np.asarray(to_parent, dtype=np.int32)[here], here]
+    return Boundary(values, source, fem.dirichletbc(values, dofs, part))

@@ -10,48 +10,64 @@ from petsc4py import PETSc
 from variform.errors import InputError
 
 
-def prolongation(V: fem.FunctionSpace, axes: tuple[int, ...]) -> PETSc.Mat:
+def prolongation(fields: list[tuple[fem.FunctionSpace, tuple[int, ...]]]) -> PETSc.Mat:
     """P with u = P u_independent, where dofs on the upper side of each axis copy those on the lower side.
 
-    P (all x independent) has one 1 a row: P^T A P and P^T b constrain an assembled system, on any number of ranks.
+    P (all x independent) has one 1 a row: P^T A P and P^T b constrain an assembled system, on any number of ranks. On
+    each rank the fields follow one another, in rows and columns.
+
+    Args:
+        fields: space and periodic axes of each field; one without axes is left as it is.
 
     Raises:
         InputError: the meshes of two opposite sides do not match.
     """
-    comm, bs = V.mesh.comm, V.dofmap.bs
-    dim, owned = V.mesh.geometry.dim, V.dofmap.index_map.size_local
-    x = V.tabulate_dof_coordinates()[:owned, :dim]
-    # A dof at the upper side has its twin where these coordinates are those of the lower side.
-    twin = x.copy()
-    upper = np.zeros(owned, dtype=bool)
-    for axis in axes:
-        lowest = comm.allreduce(x[:, axis].min(initial=np.inf), op=MPI.MIN)
-        highest = comm.allreduce(x[:, axis].max(initial=-np.inf), op=MPI.MAX)
-        on_side = np.isclose(x[:, axis], highest, rtol=0, atol=1e-10 * (highest - lowest))
-        twin[on_side, axis] = lowest
-        upper |= on_side
-
-    rows_before = comm.exscan(owned) or 0
-    independent = np.cumsum(~upper) - 1 + (comm.exscan(int((~upper).sum())) or 0)
-    known = _table(comm, x[~upper], independent[~upper])
-    columns = independent.copy()
-    for i in np.flatnonzero(upper):
-        key = _key(twin[i])
-        if key not in known:
-            raise InputError(f"periodic sides do not match: no dof opposite to x = {x[i]}")
-        columns[i] = known[key]
-
-    size = (owned * bs, None), (int((~upper).sum()) * bs, None)
-    P = PETSc.Mat().createAIJ(size, nnz=(1, 1), comm=comm)
-    for row, column in enumerate(columns):
-        for component in range(bs):
-            P.setValue((rows_before + row) * bs + component, column * bs + component, 1.0)
+    comm = fields[0][0].mesh.comm
+    nodes = [_twins(V, axes) for V, axes in fields]
+    sizes = [V.dofmap.bs for V, _ in fields]
+    num_rows = sum(bs * len(upper) for bs, (_, _, upper) in zip(sizes, nodes, strict=True))
+    num_columns = sum(bs * int((~upper).sum()) for bs, (_, _, upper) in zip(sizes, nodes, strict=True))
+    row, column = comm.exscan(num_rows) or 0, comm.exscan(num_columns) or 0
+    P = PETSc.Mat().createAIJ(((num_rows, None), (num_columns, None)), nnz=(1, 1), comm=comm)
+    for bs, (x, twin, upper) in zip(sizes, nodes, strict=True):
+        columns = column + bs * (np.cumsum(~upper) - 1)
+        known = _table(comm, x[~upper], columns[~upper]) if comm.allreduce(int(upper.sum())) else {}
+        for i in np.flatnonzero(upper):
+            key = _key(twin[i])
+            if key not in known:
+                raise InputError("periodic sides do not match: a node on one has none opposite")
+            columns[i] = known[key]
+        for node, first in enumerate(columns):
+            for component in range(bs):
+                P.setValue(row + node * bs + component, first + component, 1.0)
+        row, column = row + bs * len(upper), column + bs * int((~upper).sum())
     P.assemble()
     return P
 
 
+def _twins(V: fem.FunctionSpace, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Owned nodes in units of the box, shape (n, dim); where each one's twin lies; and whether it has one."""
+    comm, dim, owned = V.mesh.comm, V.mesh.geometry.dim, V.dofmap.index_map.size_local
+    x = V.tabulate_dof_coordinates()[:owned, :dim] if V.element.basix_element.interpolation_is_identity else None
+    if x is None:
+        if axes:
+            raise InputError("only Lagrange elements can be periodic")
+        return np.zeros((owned, dim)), np.zeros((owned, dim)), np.zeros(owned, dtype=bool)
+    for axis in range(dim):
+        lowest = comm.allreduce(x[:, axis].min(initial=np.inf), op=MPI.MIN)
+        highest = comm.allreduce(x[:, axis].max(initial=-np.inf), op=MPI.MAX)
+        x[:, axis] = (x[:, axis] - lowest) / (highest - lowest or 1.0)
+    twin = x.copy()
+    upper = np.zeros(owned, dtype=bool)
+    for axis in axes:
+        on_side = np.isclose(x[:, axis], 1.0, rtol=0, atol=1e-10)
+        twin[on_side, axis] = 0.0
+        upper |= on_side
+    return x, twin, upper
+
+
 def _table(comm: MPI.Comm, x: np.ndarray, columns: np.ndarray) -> dict[tuple[int, ...], int]:
-    """Coordinates of every independent dof on every rank -> its column."""
+    """Coordinates of every independent node on every rank -> its first column."""
     return {
         _key(point): column
         for points, numbers in comm.allgather((x, columns))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
 
 import dolfinx
 import numpy as np
@@ -10,9 +12,11 @@ import ufl
 from dolfinx import fem
 from mpi4py import MPI
 
-from variform.errors import InputError
+from variform.errors import InputError, unknown
 from variform.mesh import Mesh
+from variform.problem import Symbols
 from variform.solution import Cost, Solution, Status
+from variform.solvers.fem import checkpoint
 from variform.solvers.fem.discretize import JIT, Discrete
 
 
@@ -49,22 +53,102 @@ class FemSolution(Solution):
     def times(self) -> list[float | None]:
         return [t for t, _ in self._snapshots]
 
+    @property
+    def drawn(self) -> Mesh:
+        return self.mesh.second_order if max(self._discrete.degrees.values()) > 1 else self.mesh
+
+    def nodal(self, field: str | None = None) -> np.ndarray:
+        function, mesh = self._restore(field, None), self.drawn
+        V = function.function_space
+        shape, comm = V.value_shape, V.mesh.comm
+        if self._element(function.name) == "Real":
+            return np.full(len(mesh.points), self._number(function))
+        nodes = fem.functionspace(V.mesh, ("Lagrange", mesh.order, shape) if shape else ("Lagrange", mesh.order))
+        values = fem.Function(nodes)
+        values.interpolate(function)
+        topology, bs = V.mesh.topology, nodes.dofmap.bs
+        owned = topology.index_map(topology.dim).size_local
+        by_cell = values.x.array.reshape(-1, bs)[nodes.dofmap.list[:owned]]
+        result = np.zeros((len(mesh.points), bs))
+        for cells, part in comm.allgather((topology.original_cell_index[:owned], by_cell)):
+            result[mesh.nodes[cells]] = part
+        return result.T.reshape(*shape, -1)
+
+    def functional(self, form: Callable[[Symbols], Any]) -> float:
+        discrete = self._discrete
+        for name in discrete.u:
+            self._restore(name, None)
+        integral = form(discrete.symbols)
+        if integral == 0:
+            return 0.0
+        return float(discrete.comm.allreduce(fem.assemble_scalar(fem.form(integral, jit_options=JIT))))
+
+    def reaction(self, field: str, on: str | tuple[str, ...], component: int | None = None) -> float:
+        discrete = self._discrete
+        names = (on,) if isinstance(on, str) else tuple(on)
+        if field not in discrete.u:
+            raise unknown("field", field, discrete.u)
+        dofs = discrete.dofs_on(field, names, component)
+        for name in discrete.u:
+            self._restore(name, None)
+        residual = discrete.residual()
+        block = list(discrete.u).index(field)
+        form = ufl.extract_blocks(residual)[block] if len(discrete.u) > 1 else residual
+        V = discrete.u[field].function_space
+        b = fem.create_vector(V)
+        fem.assemble_vector(b.array, fem.form(form, jit_options=JIT))
+        b.scatter_reverse(dolfinx.la.InsertMode.add)
+        owned = dofs[dofs < V.dofmap.index_map.size_local * V.dofmap.bs]
+        return float(discrete.comm.allreduce(b.array[owned].sum()))
+
+    def save(self, folder: Path) -> Path:
+        """A checkpoint of the last state, from which `solve` starts on any number of ranks; collective."""
+        for name in self._discrete.u:
+            self._restore(name, None)
+        return checkpoint.write(folder / "solution.h5", self._discrete)
+
     def at(
-        self, x: np.ndarray, *, field: str | None = None, t: float | None = None, derivatives: int = 0
+        self,
+        x: np.ndarray,
+        *,
+        field: str | None = None,
+        t: float | None = None,
+        derivatives: int = 0,
+        outside: Literal["nan", "error"] = "nan",
     ) -> np.ndarray:
+        x = np.atleast_2d(np.asarray(x, dtype=float))
+        if len(x) != self.mesh.dim:
+            raise InputError(f"points need shape ({self.mesh.dim}, n), got {x.shape}")
         function = self._restore(field, t)
-        if derivatives == 1:
-            function = self._gradient(function)
-        elif derivatives:
+        shape = function.ufl_shape
+        if derivatives not in (0, 1):
             raise InputError(f"finite elements give values and gradients, not derivatives={derivatives}")
-        values = self._evaluate(function, np.atleast_2d(np.asarray(x, dtype=float)))
-        shape = self._discrete.u[field or next(iter(self._discrete.u))].ufl_shape
         dim = (self.mesh.dim,) if derivatives else ()
-        return values.reshape(-1, *shape, *dim).transpose(*range(1, 1 + len(shape) + len(dim)), 0)
+        if self._element(function.name) == "Real":
+            values = np.full((x.shape[1], 1), 0.0 if derivatives else self._number(function))
+        elif derivatives and self._discrete.degrees[function.name] == 0:
+            values = np.zeros((x.shape[1], *shape, *dim))
+        else:
+            values = self._evaluate(self._gradient(function) if derivatives else function, x)
+        values = values.reshape(-1, *shape, *dim).transpose(*range(1, 1 + len(shape) + len(dim)), 0)
+        if outside == "error" and np.isnan(values).any():
+            lost = x[:, np.isnan(values.reshape(-1, x.shape[1])).any(axis=0)]
+            raise InputError(f"{lost.shape[1]} points lie outside the domain, first {tuple(lost[:, 0].tolist())}")
+        return values
+
+    def _element(self, field: str) -> str:
+        return self._discrete.problem.fields[field].element
+
+    def _number(self, function: fem.Function) -> float:
+        """The value of a Real field, on every rank."""
+        own = function.x.array[0] if function.function_space.dofmap.index_map.size_local else 0.0
+        return float(self._discrete.comm.allreduce(own))
 
     def _restore(self, field: str | None, t: float | None) -> fem.Function:
         """The field's function, holding the values of time t."""
         name = field or next(iter(self._discrete.u))
+        if name not in self._discrete.u:
+            raise unknown("field", name, self._discrete.u)
         index = -1
         if t is not None:
             known = np.array(self.times, dtype=float)
@@ -77,9 +161,12 @@ class FemSolution(Solution):
         return function
 
     def _gradient(self, function: fem.Function) -> fem.Function:
-        """grad u_h, which is piecewise polynomial of one degree less: interpolation is exact."""
+        """grad u_h, which on straight cells is polynomial of one degree less, so that interpolation is exact.
+
+        RT, BDM and N1curl are of the full degree; on curved cells it is rational, and approximated in the same space.
+        """
         if function.name not in self._gradients:
-            degree = self._discrete.degrees[function.name] - 1
+            degree = self._discrete.degrees[function.name] - (self._element(function.name) in ("Lagrange", "DG"))
             shape = (*function.ufl_shape, self.mesh.dim)
             V = fem.functionspace(function.function_space.mesh, ("DG", degree, shape))
             expression = fem.Expression(ufl.grad(function), V.element.interpolation_points, jit_options=JIT)

@@ -11,34 +11,28 @@ from dolfinx.fem import petsc as fp
 from petsc4py import PETSc
 
 from variform.errors import ComputationError, InputError
+from variform.solution import Stopwatch
+from variform.solvers.fem import modes
 from variform.solvers.fem.discretize import JIT, Discrete
+from variform.solvers.fem.linear import linear_solver
 from variform.solvers.fem.periodic import prolongation
 
 _numbers = itertools.count()
 
-DIRECT = {"ksp_type": "preonly", "pc_type": "lu", "pc_factor_mat_solver_type": "mumps", "mat_mumps_icntl_24": 1}
-# PETSc's GAMG with its defaults for symmetric problems; the threshold saves a third of the iterations
-# (facts: 14 to 9 at 66k dofs).
-MULTIGRID = {"ksp_type": "cg", "pc_type": "gamg", "pc_gamg_threshold": 0.01, "pc_gamg_coarse_eq_limit": 1000}
-
-
-def linear_solver(discrete: Discrete, rtol: float) -> dict[str, Any]:
-    """CG with algebraic multigrid where the form is a scalar energy's derivative (symmetric), else a direct solver."""
-    problem = discrete.problem
-    scalar = len(problem.fields) == 1 and all(f.shape == () for f in problem.fields.values())
-    if scalar and problem.energy(discrete.symbols) is not None:
-        return {**MULTIGRID, "ksp_rtol": rtol, "ksp_error_if_not_converged": True}
-    return {**DIRECT, "ksp_error_if_not_converged": True}
-
 
 class System:
-    """F(u; v) = 0 for all v with Dirichlet and periodic conditions.
+    """F(u; v) = 0 for all v with Dirichlet, point and periodic conditions.
 
     Args:
         discrete: spaces, conditions and the functions that hold the solution.
         residual: the form; its Jacobian is derived.
         rtol, atol: stopping of Newton's method (a linear form takes one step) and, relative, of the linear solver.
         constant: the Jacobian never changes: assemble and factor it once.
+        petsc: PETSc options that override the chosen ones.
+        watch: where the time goes: "compile", "assemble" and "solve".
+
+    Raises:
+        InputError: PETSc refuses an option.
     """
 
     def __init__(
@@ -49,15 +43,28 @@ class System:
         rtol: float = 1e-10,
         atol: float = 1e-12,
         constant: bool = False,
+        petsc: dict[str, Any] | None = None,
+        watch: Stopwatch | None = None,
     ) -> None:
-        self.discrete = discrete
+        self.discrete, self.watch, self.given = discrete, watch or Stopwatch(), petsc or {}
         unknowns = list(discrete.u.values())
         several = len(unknowns) > 1
         self.u: Any = unknowns if several else unknowns[0]
-        F = list(ufl.extract_blocks(residual)) if several else residual
-        J = fp.derivative_block(F, self.u)
-        self.is_linear = not _depends_on(J, unknowns)
-        options = {
+        with self.watch("compile"):
+            F = _blocks(residual, discrete) if several else residual
+            J = fp.derivative_block(F, self.u)
+            self.is_linear = not _depends_on(J, unknowns)
+            self._F, self._J = fem.form(F, jit_options=JIT), fem.form(J, jit_options=JIT)
+        kind = "mpi" if several else None
+        spaces = [u.function_space for u in unknowns]
+        self.A = fp.create_matrix(self._J, kind=kind)
+        self.x, self._b = (fp.create_vector(spaces if several else spaces[0], kind=kind) for _ in range(2))
+        self._context = {"u": self.u, "residual": self._F, "jacobian": self._J, "bcs": discrete.bcs}
+        if (layout := self._b.getAttr("_blocks")) is not None:
+            self._context["_blocks"] = layout
+        periodic = {name: discrete.problem.periodic_axes(name) for name in discrete.u}
+        self._P = prolongation(list(zip(spaces, periodic.values(), strict=True))) if any(periodic.values()) else None
+        self._options = {
             "snes_type": "ksponly" if self.is_linear else "newtonls",
             **({} if self.is_linear else {"snes_linesearch_type": "bt"}),
             "snes_rtol": rtol,
@@ -65,30 +72,119 @@ class System:
             "snes_stol": 0.0,
             "snes_max_it": 50,
             "snes_error_if_not_converged": True,
-            **linear_solver(discrete, rtol),
+            "ksp_error_if_not_converged": True,
+            "ksp_rtol": rtol,
+            **linear_solver(discrete, is_linear=self.is_linear),
+            **self.given,
         }
         if constant:
-            options |= {"snes_lag_jacobian": -2, "snes_lag_jacobian_persists": True}
-        prefix = f"variform_{next(_numbers)}_"
-        periodic = {f: axes for f in discrete.u if (axes := discrete.problem.periodic_axes(f))}
-        if periodic and several:
-            raise InputError("periodic conditions with several fields are not solved by finite elements yet")
-        self._full = fp.NonlinearProblem(
-            F,
-            self.u,
-            bcs=discrete.bcs,
-            J=J,
-            kind="mpi" if several else None,
-            petsc_options_prefix=f"full_{prefix}" if periodic else prefix,
-            petsc_options={} if periodic else options,
-            jit_options=JIT,
-        )
-        self._reduced = None
-        if periodic:
-            P = prolongation(self.u.function_space, *periodic.values())
-            self._reduced = _Reduced(self._full, P, prefix, options)
-        self.snes = self._full.solver if self._reduced is None else self._reduced.snes
+            self._options |= {"snes_lag_jacobian": -2, "snes_lag_jacobian_persists": True}
+        self._prefix = f"variform_{next(_numbers)}_"
+        self._create()
         self._checked = False
+
+    def _create(self) -> None:
+        """The SNES, in all dofs or, with periodic conditions, in the independent ones: P^T F(P x) = 0."""
+        if self._P is None:
+            self._unknown, b, A = self.x, self._b, self.A
+        else:
+            self._assemble_matrix(self.x)
+            self._unknown, b, A = self._P.createVecRight(), self._P.createVecRight(), self.A.PtAP(self._P)
+            self._copies = self._unknown.duplicate()
+            ones = self.x.duplicate()
+            ones.set(1.0)
+            self._P.multTranspose(ones, self._copies)
+        self._reduced = A
+        self.snes = PETSc.SNES().create(A.comm)
+        self.snes.setOptionsPrefix(self._prefix)
+        self.snes.setFunction(self._function, b)
+        self._inform(A)
+        database = PETSc.Options(self._prefix)
+        for key, value in self._options.items():
+            database[key] = value
+        try:
+            self.snes.setJacobian(self._jacobian, A, self._preconditioner(A))
+            self.snes.setFromOptions()
+            self._split()
+        except PETSc.Error as error:
+            self.forget_options()
+            raise InputError(f"PETSc refuses {_words(self.given)}: {_first_line(error)}") from None
+
+    def _inform(self, A: PETSc.Mat) -> None:
+        """Tell the matrix what it maps to zero, and multigrid what it nearly does."""
+        fixed = [self._vector(mode) for mode in modes.constrained_modes(self.discrete)]
+        if fixed:
+            space = modes.nullspace(fixed, A.comm)
+            A.setNullSpace(space)
+            A.setTransposeNullSpace(space)
+        if self._options.get("pc_type") == "gamg" and len(self.discrete.u) == 1:
+            name = next(iter(self.discrete.u))
+            near = [self._vector(mode) for mode in modes.candidates(self.discrete, name).values()]
+            if len(near) > 1:
+                A.setNearNullSpace(modes.nullspace(near, A.comm))
+
+    def _vector(self, values: Any) -> PETSc.Vec:
+        """A vector of the (reduced) system with these owned entries."""
+        full = self.x.duplicate()
+        full.array[:] = values
+        if self._P is None:
+            return full
+        reduced = self._unknown.duplicate()
+        self._P.multTranspose(full, reduced)
+        reduced.pointwiseDivide(reduced, self._copies)
+        return reduced
+
+    def _preconditioner(self, A: PETSc.Mat) -> PETSc.Mat:
+        """The assembled preconditioner of the problem for a fieldsplit, else the matrix itself."""
+        if self._options.get("pc_type") != "fieldsplit" or self._P is not None:
+            return A
+        d = self.discrete
+        trial = ufl.TrialFunctions(ufl.MixedFunctionSpace(*[u.function_space for u in d.u.values()]))
+        form = d.problem.preconditioner(d.symbols, dict(zip(d.u, trial, strict=True)), d.v)
+        if form is None:
+            return A
+        with self.watch("compile"):
+            compiled = fem.form(ufl.extract_blocks(form), jit_options=JIT)
+        with self.watch("assemble"):
+            M = fp.create_matrix(compiled, kind="mpi")
+            fp.assemble_matrix(M, compiled, bcs=d.bcs)
+            M.assemble()
+        return M
+
+    def _split(self) -> None:
+        """Name the fields for a fieldsplit; near-nullspaces go to the blocks of vectors."""
+        pc = self.snes.getKSP().getPC()
+        if pc.getType() != "fieldsplit" or len(self.discrete.u) == 1 or self._P is not None:
+            return
+        start, sets = self.x.getOwnershipRange()[0], []
+        for name, u in self.discrete.u.items():
+            size = u.function_space.dofmap.index_map.size_local * u.function_space.dofmap.bs
+            index = PETSc.IS().createStride(size, start, 1, comm=self.x.comm)
+            index.setBlockSize(u.function_space.dofmap.bs)
+            sets.append((name, index))
+            start += size
+        pc.setFieldSplitIS(*sets)
+
+    def _function(self, snes: PETSc.SNES, x: PETSc.Vec, b: PETSc.Vec) -> None:
+        with self.watch("assemble"):
+            if self._P is None:
+                fp.assemble_residual(snes, x, b, **self._context)
+            else:
+                self._P.mult(x, self.x)
+                fp.assemble_residual(snes, self.x, self._b, **self._context)
+                self._P.multTranspose(self._b, b)
+
+    def _jacobian(self, snes: PETSc.SNES, x: PETSc.Vec, A: PETSc.Mat, M: PETSc.Mat) -> None:
+        with self.watch("assemble"):
+            if self._P is None:
+                self._assemble_matrix(x)
+            else:
+                self._P.mult(x, self.x)
+                self._assemble_matrix(self.x)
+                self.A.PtAP(self._P, result=A)
+
+    def _assemble_matrix(self, x: PETSc.Vec) -> None:
+        fp.assemble_jacobian(None, x, self.A, None, self.u, self._J, None, self.discrete.bcs)
 
     def solve(self) -> tuple[int, int]:
         """Solve from the current u, in place.
@@ -97,94 +193,141 @@ class System:
             Newton steps and linear iterations.
 
         Raises:
-            ComputationError: no convergence, or a singular matrix.
+            ComputationError: no convergence, or a singular matrix; u holds the last iterate.
+            InputError: PETSc knows no option of that name.
         """
-        try:
-            (self._reduced or self._full).solve()
-        except PETSc.Error as error:
-            raise ComputationError(self._explain(error)) from None
-        if self.is_linear and not self._checked:
-            self._check_unique()
+        fp.assign(self.u, self.x)
+        if self._P is not None:  # copies of a dof that differ start from their mean
+            self._P.multTranspose(self.x, self._unknown)
+            self._unknown.pointwiseDivide(self._unknown, self._copies)
+        failed = None
+        with self.watch("solve"):
+            try:
+                self.snes.solve(None, self._unknown)
+            except PETSc.Error as error:
+                failed = error
+        self._take()
+        if not self._checked:
+            self._check_unique(failed)
+            self._check_options()
+        if failed is not None:
+            raise ComputationError(self._explain(failed))
+        self._checked = True
+        modes.fix(self.discrete)
         return self.snes.getIterationNumber(), self.snes.getLinearSolveIterations()
+
+    def _take(self) -> None:
+        """The iterate back into u."""
+        if self._P is not None:
+            self._P.mult(self._unknown, self.x)
+        self.x.ghostUpdate(PETSc.InsertMode.INSERT, PETSc.ScatterMode.FORWARD)
+        fp.assign(self.x, self.u)
 
     def residual_norm(self) -> float:
         """Euclidean norm of the residual vector at the solution."""
-        x = self.snes.getSolution()
-        b = x.duplicate()
-        self.snes.computeFunction(x, b)
+        b = self._unknown.duplicate()
+        self._function(self.snes, self._unknown, b)
         return float(b.norm())
 
-    def _check_unique(self) -> None:
+    def _check_unique(self, failed: Exception | None) -> None:
         """Refuse a singular matrix, on which linear solvers may end without a complaint.
 
-        Two signs of one: the direct solver met null pivots; the matrix maps constants to zero.
+        Three signs of one: it maps a constant or a rigid motion to zero; it does not map to zero what a Mean condition
+        takes for free; the direct solver met more null pivots than that.
         """
-        ksp = self.snes.getKSP()
-        A = ksp.getOperators()[0]
-        pivots = ksp.getPC().getFactorMatrix().getMumpsInfog(28) if ksp.getPC().getType() == "lu" else 0
-        ones, image = A.createVecs()
-        ones.set(1.0)
-        A.mult(ones, image)
-        infinity = PETSc.NormType.INFINITY
-        if pivots > 0 or image.norm(infinity) < 1e-12 * A.norm(infinity):
-            raise ComputationError(
-                f"the solution of {self.discrete.problem.name} is not unique: the matrix is singular. Nothing fixes "
-                "its constant, or another mode: add a Dirichlet condition"
-            )
-        self._checked = True
+        if failed is not None and not self.A.assembled:
+            return
+        A, name = self._reduced, self.discrete.problem.name
+        fixed = modes.constrained_modes(self.discrete)
+        for condition in self.discrete.problem.conditions_of(modes.Mean):
+            for mode in modes.candidates(self.discrete, condition.field).values():
+                if not self._is_free(A, mode):
+                    raise InputError(
+                        f"Mean({condition.field!r}) in {name}: the other conditions fix {condition.field!r} already; "
+                        "leave it out, or add a field of element Real as its multiplier"
+                    )
+        held = {c.field for c in self.discrete.problem.conditions_of((modes.Mean, modes.NoRigidMotion))}
+        for field in self.discrete.u:
+            for what, mode in {} if field in held else modes.candidates(self.discrete, field).items():
+                if self._is_free(A, mode):
+                    remedy = f'Mean("{field}")' if what == "a constant" else f'NoRigidMotion("{field}")'
+                    raise ComputationError(
+                        f"the solution of {name} is not unique: the matrix is singular, {what} can be added to "
+                        f"{field!r}. Add a Dirichlet condition for it, or {remedy}"
+                    )
+        pc = self.snes.getKSP().getPC()
+        if failed is None and pc.getType() == "lu" and pc.getFactorSolverType() == "mumps":
+            pivots = pc.getFactorMatrix().getMumpsInfog(28)
+            if pivots > len(fixed):
+                raise ComputationError(
+                    f"the solution of {name} is not unique: the matrix is singular ({pivots} null pivots). Is each "
+                    "field fixed by a condition, and does each part of the mesh hang together with the rest?"
+                )
+
+    def _is_free(self, A: PETSc.Mat, values: Any) -> bool:
+        """A maps the mode to zero, measured by what it makes of the mode with alternating signs."""
+        mode, image = self._vector(values), self._unknown.duplicate()
+        A.mult(mode, image)
+        size = image.norm(PETSc.NormType.INFINITY)
+        mode.array[::2] *= -1.0
+        mode.array[1::3] *= -1.0
+        A.mult(mode, image)
+        return size < 1e-10 * image.norm(PETSc.NormType.INFINITY)
+
+    def _check_options(self) -> None:
+        """Refuse options that PETSc did not look at: misspelt, or of another solver."""
+        database = PETSc.Options()
+        unused = [key for key in self.given if not database.used(self._prefix + key)]
+        self.forget_options()
+        if unused:
+            raise InputError(f"PETSc does not know, or this solver does not use, the option {', '.join(unused)}")
+
+    def forget_options(self) -> None:
+        """Take the options out of PETSc's database, where they would be listed as left over."""
+        database = PETSc.Options(self._prefix)
+        for key in self._options:
+            if database.hasName(key):
+                del database[key]
 
     def _explain(self, error: Exception) -> str:
         reason, inner = self.snes.getConvergedReason(), self.snes.getKSP().getConvergedReason()
         names = {v: k for k, v in vars(PETSc.SNES.ConvergedReason).items() if isinstance(v, int)}
         inner_names = {v: k for k, v in vars(PETSc.KSP.ConvergedReason).items() if isinstance(v, int)}
+        if self.is_linear:
+            return (
+                f"the linear solver stopped ({inner_names.get(inner, inner)}) after "
+                f"{self.snes.getLinearSolveIterations()} iterations. A direct solver may do: "
+                '--petsc "ksp_type=preonly pc_type=lu pc_factor_mat_solver_type=mumps"'
+            )
         return (
-            f"the nonlinear solver stopped after {self.snes.getIterationNumber()} steps "
+            f"Newton's method stopped after {self.snes.getIterationNumber()} steps "
             f"({names.get(reason, reason)}; linear solver: {inner_names.get(inner, inner)}). "
-            "Is the solution fixed by the boundary conditions?"
+            "Is the solution fixed by the conditions? A smaller load, or a finer mesh, may help"
         )
 
 
-class _Reduced:
-    """The same system in the independent dofs: P^T F(P x) = 0 with the Jacobian P^T J P."""
+def _blocks(residual: ufl.Form, discrete: Discrete) -> list[ufl.Form]:
+    """The residual by test function, in the order of the fields.
 
-    def __init__(self, full: fp.NonlinearProblem, P: PETSc.Mat, prefix: str, options: dict[str, Any]) -> None:
-        self.full, self.P = full, P
-        self.x, self.b = P.createVecRight(), P.createVecRight()
-        copies, ones = P.createVecRight(), P.createVecLeft()
-        ones.set(1.0)
-        P.multTranspose(ones, copies)
-        self.copies = copies
-        full.solver.computeJacobian(full.x, full.A)
-        self.snes = PETSc.SNES().create(P.comm)
-        self.snes.setFunction(self._function, self.b)
-        self.snes.setJacobian(self._jacobian, full.A.PtAP(P))
-        self.snes.setOptionsPrefix(prefix)
-        database = PETSc.Options(prefix)
-        for key, value in options.items():
-            database[key] = value
-        self.snes.setFromOptions()
-        for key in options:
-            del database[key]
+    Raises:
+        InputError: no term has the test function of some field.
+    """
+    blocks = {}
+    for block in ufl.extract_blocks(residual):
+        blocks[block.arguments()[0].part()] = block
+    missing = [name for i, name in enumerate(discrete.u) if i not in blocks]
+    if missing:
+        raise InputError(f"{discrete.problem.name}: no term of the residual has the test function of {missing[0]!r}")
+    return [blocks[i] for i in range(len(discrete.u))]
 
-    def _function(self, snes: PETSc.SNES, x: PETSc.Vec, b: PETSc.Vec) -> None:
-        self.P.mult(x, self.full.x)
-        self.full.solver.computeFunction(self.full.x, self.full.b)
-        self.P.multTranspose(self.full.b, b)
 
-    def _jacobian(self, snes: PETSc.SNES, x: PETSc.Vec, A: PETSc.Mat, _: PETSc.Mat) -> None:
-        self.P.mult(x, self.full.x)
-        self.full.solver.computeJacobian(self.full.x, self.full.A)
-        self.full.A.PtAP(self.P, result=A)
+def _words(options: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in options.items()) or "its options"
 
-    def solve(self) -> None:
-        """Solve from the current u, in place; copies of a dof that differ start from their mean."""
-        fp.assign(self.full.u, self.full.x)
-        self.P.multTranspose(self.full.x, self.x)
-        self.x.pointwiseDivide(self.x, self.copies)
-        self.snes.solve(None, self.x)
-        self.P.mult(self.x, self.full.x)
-        self.full.x.ghostUpdate(PETSc.InsertMode.INSERT, PETSc.ScatterMode.FORWARD)
-        fp.assign(self.full.x, self.full.u)
+
+def _first_line(error: PETSc.Error) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else f"error {error.ierr}"
 
 
 def _depends_on(form: Any, unknowns: list[fem.Function]) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from dolfinx import fem
 
 from variform.errors import InputError
+from variform.solution import Stopwatch
 from variform.solvers.fem.discretize import Discrete, interpolate
 from variform.solvers.fem.system import System
 
@@ -40,6 +42,8 @@ def solve_transient(
     snapshots: int,
     rtol: float,
     progress: Callable[[float, str], None],
+    petsc: dict[str, Any] | None = None,
+    watch: Stopwatch | None = None,
     tableau: Tableau = SDIRK2,
 ) -> tuple[System, dict[str, int], Snapshots]:
     """Step from the first to the last time of the problem with constant steps.
@@ -62,7 +66,9 @@ def solve_transient(
     weight = fem.Constant(discrete.domain.mesh, 1.0 / (diagonal * dt))
     for name, u in discrete.u.items():
         u.rate = weight * (u - base[name])
-    system = System(discrete, discrete.residual(), rtol=rtol, constant=_is_autonomous(discrete))
+    system = System(
+        discrete, discrete.residual(), rtol=rtol, constant=_is_autonomous(discrete), petsc=petsc, watch=watch
+    )
 
     set_initial_values(discrete)
     states: Snapshots = [(start, _copy(discrete))]
