@@ -15,8 +15,16 @@ _UFL = {
 } | {"log": ufl.ln, "pi": ufl.pi}
 
 
-def to_ufl(expression: sympy.Expr, *parameters: sympy.Symbol) -> Callable[..., Any]:
-    """A sympy expression in x, y, z, t as a function (x, t, *parameters) of UFL symbols."""
+Scalar = sympy.Expr
+Vector = list[sympy.Expr]
+Tensor = list[list[sympy.Expr]]
+
+
+def to_ufl(expression: Scalar | Vector | Tensor, *parameters: sympy.Symbol) -> Callable[..., Any]:
+    """A sympy expression in x, y, z, t, or nested lists of them, as a function (x, t, *parameters) of UFL symbols."""
+    if isinstance(expression, (list, tuple)):
+        entries = [to_ufl(entry, *parameters) for entry in expression]
+        return lambda point, time=0.0, *values: ufl.as_tensor([entry(point, time, *values) for entry in entries])
     function = sympy.lambdify((x, y, z, t, *parameters), expression, modules=[_UFL])
 
     def call(point: Any, time: Any = 0.0, *values: Any) -> Any:
@@ -26,10 +34,20 @@ def to_ufl(expression: sympy.Expr, *parameters: sympy.Symbol) -> Callable[..., A
     return call
 
 
-def divergence(flux: list[sympy.Expr]) -> sympy.Expr:
-    """sum_i d(flux_i)/dx_i."""
+def divergence(flux: Vector | Tensor) -> Any:
+    """sum_i d(flux_i)/dx_i; of a tensor row by row: (div T)_i = sum_j d(T_ij)/dx_j."""
+    if isinstance(flux[0], (list, tuple)):
+        return [divergence(row) for row in flux]
     return sum(sympy.diff(q, c) for q, c in zip(flux, (x, y, z), strict=False))
 
 
-def gradient(u: sympy.Expr, dim: int = 2) -> list[sympy.Expr]:
+def gradient(u: Scalar | Vector, dim: int = 2) -> Any:
+    """(du/dx, du/dy, ...); of a vector row by row: (grad u)_ij = du_i/dx_j."""
+    if isinstance(u, (list, tuple)):
+        return [gradient(component, dim) for component in u]
     return [sympy.diff(u, c) for c in (x, y, z)[:dim]]
+
+
+def laplacian(u: Scalar | Vector, dim: int = 2) -> Any:
+    """div grad u, of a vector by component."""
+    return divergence(gradient(u, dim))
