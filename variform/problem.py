@@ -219,6 +219,24 @@ class Problem(Task):
         """The exact solution, where one is known: one expression, or a dict by field."""
         return None
 
+    def orders(self, degrees: dict[str, int]) -> dict[str, dict[str, float]]:
+        """Orders of convergence of each field that theory promises for a smooth solution: those of best approximation.
+
+        Args:
+            degrees: of the elements, by field.
+
+        Returns:
+            Field -> {"relative_l2": order, "relative_h1": order}, the latter for Lagrange elements only.
+        """
+        result: dict[str, dict[str, float]] = {}
+        for name, field in self.fields.items():
+            k = degrees[name]
+            if field.element == "Lagrange":
+                result[name] = {"relative_l2": k + 1, "relative_h1": k}
+            elif field.element != "Real":
+                result[name] = {"relative_l2": k if field.element in ("RT", "N1curl") else k + 1}
+        return result
+
     def dirichlet(self, field: str) -> list[Dirichlet]:
         return [c for c in self.conditions if isinstance(c, Dirichlet) and c.field == field]
 

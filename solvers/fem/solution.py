@@ -14,7 +14,7 @@ from mpi4py import MPI
 
 from variform.errors import InputError, unknown
 from variform.mesh import Mesh
-from variform.problem import Symbols
+from variform.problem import Mean, Symbols
 from variform.solution import Cost, Solution, Status
 from variform.solvers.fem import checkpoint
 from variform.solvers.fem.discretize import JIT, Discrete
@@ -100,6 +100,60 @@ class FemSolution(Solution):
         b.scatter_reverse(dolfinx.la.InsertMode.add)
         owned = dofs[dofs < V.dofmap.index_map.size_local * V.dofmap.bs]
         return float(discrete.comm.allreduce(b.array[owned].sum()))
+
+    def exact_errors(self, field: str | None = None) -> dict[str, float]:
+        """Errors to the problem's exact solution at the last time, by quadrature of degree 2k + 3 in the cells.
+
+        Returns:
+            relative_l2 = ||u_h - u|| / ||u||, relative_h1 the same of the gradients, and, for an energy of one field,
+            relative_energy = sqrt(a(e, e) / a(u, u)) with a its second derivative at u_h. Of a field that a Mean
+            condition fixes, constants do not count. Empty where no exact solution is known.
+        """
+        discrete, problem = self._discrete, self._discrete.problem
+        name = field or next(iter(discrete.u))
+        u, s = self._restore(name, None), discrete.symbols
+        if problem.time is not None:
+            s.t.value = self.times[-1]
+        exact = problem.by_field(problem.exact(s.x, s.t, s.p)).get(name)
+        if exact is None:
+            return {}
+        return self._errors(name, u, ufl.as_ufl(exact), 2 * max(discrete.degrees.values()) + 3)
+
+    def errors(self, reference: FemSolution, field: str | None = None) -> dict[str, float]:
+        """Errors to another solution of the same problem, on its (finer) mesh; names as of `exact_errors`."""
+        name = field or next(iter(self._discrete.u))
+        coarse, fine = self._restore(name, None), reference._restore(name, None)
+        V = fine.function_space
+        cells = np.arange(V.mesh.topology.index_map(V.mesh.topology.dim).size_local, dtype=np.int32)
+        here = fem.Function(V)
+        data = fem.create_interpolation_data(V, coarse.function_space, cells, padding=1e-8)
+        here.interpolate_nonmatching(coarse, cells, data)
+        here.x.scatter_forward()
+        return reference._errors(name, here, fine, reference._discrete.quadrature_degree)
+
+    def _errors(self, name: str, u: fem.Function, truth: Any, degree: int) -> dict[str, float]:
+        discrete, problem = self._discrete, self._discrete.problem
+        dx = ufl.Measure("dx", discrete.domain.mesh, metadata={"quadrature_degree": degree})
+
+        def integral(form: Any) -> float:
+            return discrete.comm.allreduce(fem.assemble_scalar(fem.form(form, jit_options=JIT)))
+
+        error = u - truth
+        if any(c.field == name for c in problem.conditions_of(Mean)):
+            volume = integral(fem.Constant(discrete.domain.mesh, 1.0) * dx)
+            error = error - fem.Constant(discrete.domain.mesh, integral(error * dx) / volume)
+            truth = truth - fem.Constant(discrete.domain.mesh, integral(truth * dx) / volume)
+        norms = {"relative_l2": lambda e: ufl.inner(e, e) * dx}
+        if self._element(name) == "Lagrange":
+            norms["relative_h1"] = lambda e: ufl.inner(ufl.grad(e), ufl.grad(e)) * dx
+        energy = problem.energy(discrete.symbols) if len(discrete.u) == 1 else None
+        if energy is not None:
+            own = discrete.u[name]
+            v, w = ufl.TestFunction(own.function_space), ufl.TrialFunction(own.function_space)
+            a = ufl.algorithms.expand_derivatives(ufl.derivative(ufl.derivative(energy, own, v), own, w))
+            norms["relative_energy"] = lambda e: ufl.replace(a, {v: e, w: e})
+        squares = {norm: (integral(of(error)), integral(of(truth))) for norm, of in norms.items()}
+        return {norm: float(np.sqrt(e / size)) if size else float("nan") for norm, (e, size) in squares.items()}
 
     def save(self, folder: Path) -> Path:
         """A checkpoint of the last state, from which `solve` starts on any number of ranks; collective."""
