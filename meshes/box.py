@@ -57,6 +57,7 @@ class Box(Geometry):
         self.lower = np.atleast_1d(np.array(lower, dtype=float))
         self.upper = np.atleast_1d(np.array(upper, dtype=float))
         self.dim, self.layers = self.lower.size, layers
+        self.default_cells = 16 if self.dim == 3 else 32
         if self.dim not in SIDES or self.lower.shape != (self.dim,) or self.upper.shape != (self.dim,):
             raise InputError(f"a box has corners of 1 to 3 coordinates, got lower {lower} and upper {upper}")
         if not (np.isfinite([self.lower, self.upper]).all() and np.all(self.lower < self.upper)):

@@ -22,6 +22,7 @@ class Geometry(ABC):
         regions: names of the regions; they cover the domain and do not overlap.
         boundaries: names of the parts of the boundary; "boundary" always means all of it.
         lower, upper: corners of the bounding box [m], shape (dim,).
+        default_cells: cells a side where none are asked for.
     """
 
     dim: int
@@ -29,6 +30,7 @@ class Geometry(ABC):
     boundaries: tuple[str, ...]
     lower: np.ndarray
     upper: np.ndarray
+    default_cells: int = 32
 
     @abstractmethod
     def mesh(self, n: int, order: int = 1) -> Mesh:

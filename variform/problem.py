@@ -40,7 +40,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Dirichlet:
-    """field = value on the named parts of the boundary; "boundary" is all of it.
+    """field = value on the named parts of the boundary; "boundary" is all of it. Where two meet, the later holds.
 
     With a component it holds for that one only. Of an RT or BDM field the normal component is prescribed.
     """

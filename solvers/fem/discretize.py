@@ -192,7 +192,7 @@ def interpolant(V: fem.FunctionSpace, value: Any) -> Any:
         number = 0.0 if isinstance(value, ufl.classes.Zero) else np.float64(value)
     except (TypeError, ValueError):
         return fem.Expression(value, V.element.interpolation_points, jit_options=JIT, comm=V.mesh.comm)
-    return lambda x: np.full((*V.value_shape, x.shape[1]), number)
+    return lambda x: np.zeros((*V.value_shape, x.shape[1])) + np.reshape(number, (*np.shape(number), 1))
 
 
 def _test_functions(spaces: dict[str, fem.FunctionSpace]) -> dict[str, Any]:

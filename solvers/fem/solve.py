@@ -21,7 +21,7 @@ from variform.solvers.fem.transient import solve_transient
 def solve(
     problem: Problem,
     *,
-    mesh: Mesh | int = 32,
+    mesh: Mesh | int | None = None,
     degree: int | None = None,
     steps: int = 50,
     snapshots: int = 1,
@@ -33,7 +33,7 @@ def solve(
     """Galerkin's method in space, SDIRK of order 2 in time.
 
     Args:
-        mesh: a mesh, or the number of cells a side of the problem's own domain.
+        mesh: a mesh, or the number of cells a side of the problem's own domain, by default what the domain says.
         degree: of the field of highest degree, the others keep their distance to it; each field's own by default.
         steps, snapshots: time steps, and how many states to keep (evolutions only).
         rtol: relative tolerance of Newton's method and of the linear solver.
@@ -50,9 +50,9 @@ def solve(
     with watch("mesh"):
         if stored is not None:
             mesh = stored.mesh
-        elif isinstance(mesh, int):
-            order = 2 if max(degrees_of(problem, degree).values()) > 1 else 1
-            mesh = problem.geometry(problem.p).mesh(mesh, order)
+        elif not isinstance(mesh, Mesh):
+            geometry, order = problem.geometry(problem.p), min(2, max(degrees_of(problem, degree).values()) or 1)
+            mesh = geometry.mesh(mesh or geometry.default_cells, order)
         domain = distribute(mesh)
     with watch("discretise"):
         discrete = discretize(problem, domain, degree)

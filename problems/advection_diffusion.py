@@ -1,0 +1,87 @@
+"""Transport by a flow and by diffusion, stabilised along the streamlines."""
+
+from __future__ import annotations
+
+import numpy as np
+import sympy
+from ufl import as_vector, div, dot, exp, grad, inner, sqrt
+
+from variform.meshes import UnitSquare
+from variform.problem import Dirichlet, Field, Problem
+from variform.problems.manufactured import gradient, laplacian, to_ufl, x, y
+from variform.task import Parameter
+
+
+class AdvectionDiffusion(Problem):
+    """Find c with -eps lap c + b . grad c = f in the unit square, b = (1, 0), c = 0 on the left and 1 on the right.
+
+    No flux through bottom and top; the exact solution (exp(x / eps) - 1) / (exp(1 / eps) - 1) has a layer of width eps
+    on the right. Streamline diffusion (SUPG) with tau = h / (2 |b|) (coth Pe - 1 / Pe), Pe = |b| h / (2 eps).
+
+    Source: Brooks and Hughes, CMAME 32 (1982).
+    """
+
+    fields = {"c": Field("concentration", unit="kg/m^3")}
+    parameters = {"diffusivity": Parameter("eps", default=0.01, unit="m^2/s", above=0.0)}
+    conditions = [Dirichlet("c", 0.0, on="left"), Dirichlet("c", 1.0, on="right")]
+    velocity = (1.0, 0.0)
+
+    def geometry(self, p):
+        return UnitSquare()
+
+    def residual(self, s, v):
+        c, w, b = s.u["c"], v["c"], as_vector(self.velocity)
+        flow = s.p.diffusivity * inner(grad(c), grad(w)) + dot(b, grad(c)) * w
+        return (flow - self.source(s.x, s.p) * w) * s.dx
+
+    def source(self, x, p):
+        """f [kg/(m^3 s)]."""
+        return 0 * x[0]
+
+    def stabilisation(self, s, v):
+        c, w, b = s.u["c"], v["c"], as_vector(self.velocity)
+        speed = sqrt(dot(b, b))
+        peclet = speed * s.h / (2 * s.p.diffusivity)
+        tau = s.h / (2 * speed) * (_coth(peclet) - 1 / peclet)
+        strong = -s.p.diffusivity * div(grad(c)) + dot(b, grad(c)) - self.source(s.x, s.p)
+        return tau * dot(b, grad(w)) * strong * s.dx
+
+    def exact(self, x, t, p):
+        at_wall = exp(-1 / p.diffusivity)
+        return (exp((x[0] - 1) / p.diffusivity) - at_wall) / (1 - at_wall)
+
+    def measure(self, solution):
+        c = solution.nodal()
+        return {"overshoot": float(max(0.0, -c.min(), c.max() - 1)), "integral": solution.integrate()}
+
+    def reference(self):
+        eps = self.values["diffusivity"]
+        return {"overshoot": 0.0, "integral": float(eps - np.exp(-1 / eps) / -np.expm1(-1 / eps))}
+
+
+def _coth(a):
+    """(1 + e^-2a) / (1 - e^-2a), which does not overflow."""
+    return (1 + exp(-2 * a)) / (1 - exp(-2 * a))
+
+
+class AdvectionDiffusionManufactured(AdvectionDiffusion):
+    """The same equation with b = (2, 1) and the solution sin(2 x + y) + exp(x y), given on the whole boundary."""
+
+    parameters = {"diffusivity": Parameter("eps", default=0.1, unit="m^2/s", above=0.0)}
+    velocity = (2.0, 1.0)
+    solution = sympy.sin(2 * x + y) + sympy.exp(x * y)
+    conditions = [Dirichlet("c", lambda x, t, p: to_ufl(AdvectionDiffusionManufactured.solution)(x))]
+
+    def source(self, x, p):
+        b = self.velocity
+        transport = sum(v * d for v, d in zip(b, gradient(self.solution), strict=True))
+        return -p.diffusivity * to_ufl(laplacian(self.solution))(x) + to_ufl(transport)(x)
+
+    def exact(self, x, t, p):
+        return to_ufl(self.solution)(x)
+
+    def measure(self, solution):
+        return {}
+
+    def reference(self):
+        return {}

@@ -1,0 +1,68 @@
+"""Slow viscous flow: Stokes' equations."""
+
+from __future__ import annotations
+
+import sympy
+from ufl import as_vector, div, dot, grad, inner
+
+from variform.meshes import UnitSquare
+from variform.problem import Dirichlet, Field, Mean, Problem
+from variform.problems.manufactured import gradient, laplacian, to_ufl, x, y
+from variform.task import Parameter
+
+
+class Stokes(Problem):
+    """Find velocity u and pressure p with -div(mu grad u) + grad p = f and div u = 0 in the unit square.
+
+    Taylor and Hood's elements. The walls do not slip, the lid moves with u = 4 x (1 - x): a driven cavity.
+
+    Source: Elman, Silvester and Wathen, Finite Elements and Fast Iterative Solvers, ch. 3 and 4.
+    """
+
+    fields = {
+        "u": Field("velocity", unit="m/s", shape=(2,), degree=2),
+        "p": Field("pressure", unit="Pa", degree=1),
+    }
+    parameters = {"viscosity": Parameter("mu", default=1.0, unit="Pa s", above=0.0)}
+    conditions = [
+        Dirichlet("u", lambda x, t, p: as_vector([4 * x[0] * (1 - x[0]), 0]), on="top"),
+        Dirichlet("u", 0.0, on=("left", "right", "bottom")),
+        Mean("p"),
+    ]
+
+    def geometry(self, p):
+        return UnitSquare()
+
+    def residual(self, s, v):
+        u, p, w, q = s.u["u"], s.u["p"], v["u"], v["p"]
+        viscous = s.p.viscosity * inner(grad(u), grad(w))
+        return (viscous - p * div(w) - q * div(u) - dot(self.force(s.x, s.p), w)) * s.dx
+
+    def force(self, x, p):
+        """The body force f [N/m^3]."""
+        return as_vector([0 * x[0], 0 * x[0]])
+
+    def preconditioner(self, s, u, v):
+        mu = s.p.viscosity
+        return (mu * inner(grad(u["u"]), grad(v["u"])) + u["p"] * v["p"] / mu) * s.dx
+
+    def measure(self, solution):
+        return {"drag_of_lid": solution.reaction("u", "top", 0)}
+
+
+class StokesManufactured(Stokes):
+    """Stokes' equations with the stream function sin(pi x)^2 sin(pi y)^2 / pi and p = cos(pi x) exp(y)."""
+
+    stream = sympy.sin(sympy.pi * x) ** 2 * sympy.sin(sympy.pi * y) ** 2 / sympy.pi
+    velocity = [sympy.diff(stream, y), -sympy.diff(stream, x)]
+    pressure = sympy.cos(sympy.pi * x) * sympy.exp(y)
+    conditions = [Dirichlet("u", 0.0), Mean("p")]
+
+    def force(self, x, p):
+        return -p.viscosity * to_ufl(laplacian(self.velocity))(x) + to_ufl(gradient(self.pressure))(x)
+
+    def exact(self, x, t, p):
+        return {"u": to_ufl(self.velocity)(x), "p": to_ufl(self.pressure)(x)}
+
+    def measure(self, solution):
+        return {}
