@@ -1,4 +1,4 @@
-"""Mesh files of any format that meshio reads, as `Mesh`. Only this module imports meshio."""
+"""Mesh files of any format that meshio reads, and CAD files by way of gmsh, as `Mesh`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ import math
 import os
 import re
 import resource
+import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from variform.errors import InputError
-from variform.mesh import Mesh
+from variform.mesh import EDGES, VERTICES, Mesh
+from variform.meshes import cad
+from variform.meshes.split import CORNERS, MIDDLES, corner_kind, split
 
 if TYPE_CHECKING:
     import meshio
@@ -31,8 +35,11 @@ TAGS = ("gmsh:physical", "medit:ref")
 """meshio's cell data that hold the number of a group; 0 is none."""
 
 
-def read(path: str | os.PathLike[str]) -> Mesh:
-    """The mesh in a file: intervals, triangles or tetrahedra, positively oriented.
+def read(path: str | os.PathLike[str], *, lenient: bool = False) -> Mesh:
+    """The mesh in a file: intervals, triangles or tetrahedra, straight or of second order, positively oriented.
+
+    Quadrilaterals, hexahedra, prisms and pyramids are cut into simplices (`split`), and the log says so. CAD files
+    (STEP, BREP, IGES) are meshed by gmsh, where it is installed (`cad`).
 
     Physical groups (Gmsh 2.2 and 4.1), references (Medit) and cell sets become `regions` and `boundaries`, by name or
     else by number. Cells without a group form the region "domain", or "unnamed" if others have one. Parts do not
@@ -40,16 +47,27 @@ def read(path: str | os.PathLike[str]) -> Mesh:
     domain. Points without a cell, cells of lower dimension without a group, and constant trailing coordinates are
     dropped.
 
+    Args:
+        lenient: take the mesh as it is, for `check`: inverted, flat and repeated cells, and points without a cell.
+
     Raises:
         InputError: the file is missing, of an unknown format, corrupt, or holds no such mesh; the message says which.
     """
     path = Path(path)
     try:
-        raw = _load(path)
+        raw = _load_cad(path) if path.suffix.lower() in cad.FORMATS else _load(path)
         with np.errstate(all="ignore"):  # damaged files hold wild numbers; they are refused below
-            return _convert(raw)
+            return _convert(raw, lenient)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _load_cad(path: Path) -> meshio.Mesh:
+    _check(path)
+    with tempfile.TemporaryDirectory() as folder:
+        meshed = Path(folder) / "cad.msh"
+        cad.to_msh(path, meshed)
+        return _load(meshed)
 
 
 def _load(path: Path) -> meshio.Mesh:
@@ -59,7 +77,7 @@ def _load(path: Path) -> meshio.Mesh:
 
     if path.suffix.lower() not in meshio.extension_to_filetypes:
         raise InputError(
-            "unknown mesh format; allowed are .msh, .vtk, .vtu, .xdmf, .mesh, .med, .inp and others of meshio"
+            "unknown mesh format; allowed are .msh, .vtk, .vtu, .xdmf, .mesh, .med, .inp, .step, .brep and more"
         )
     printed = io.StringIO()
     try:
@@ -131,33 +149,35 @@ def _reason(error: BaseException, printed: str) -> str:
     return "cannot be read: it is truncated, corrupt or of another format" + (f" ({detail})" if detail else "")
 
 
-def _convert(raw: meshio.Mesh) -> Mesh:
+def _convert(raw: meshio.Mesh, lenient: bool) -> Mesh:
     dim = _dimension(raw)
+    raw, edge_nodes = _simplicial(raw, dim)
     cells = _joined(raw, SIMPLEX[dim], dim + 1)
     points = np.asarray(raw.points, dtype=float)
-    if points.ndim != 2 or points.shape[1] < dim:
-        raise InputError(f"its points, of shape {points.shape}, are too few or too flat for its cells")
-    wrong = np.any((cells < 0) | (cells >= len(points)), axis=1)
-    if wrong.any():
-        raise InputError(f"{wrong.sum()} cells refer to points that do not exist, first cell {np.argmax(wrong)}")
+    nodes = cells if edge_nodes is None else np.hstack([cells, edge_nodes])
     used = np.unique(cells)
+    used = np.concatenate([used, np.setdiff1d(nodes, used)])
+    if lenient:
+        used = np.concatenate([used, np.setdiff1d(np.arange(len(points)), used)])
     number = np.full(len(points) + 1, -1)  # the last entry serves references to no point
     number[used] = np.arange(len(used))
-    points = _flatten(points[used], dim)
-    cells = _oriented(points, number[cells])
-    _check_conforming(cells)
+    points, nodes = _flatten(points[used], dim, lenient), number[nodes]
+    if not lenient:
+        nodes = _oriented(points, nodes)
+        _check_conforming(nodes[:, : dim + 1])
+    cells, edge_nodes = nodes[:, : dim + 1], None if edge_nodes is None else nodes[:, dim + 1 :]
     regions = _disjoint(_groups(raw, dim), len(cells), "region")
     rest = np.setdiff1d(np.arange(len(cells)), np.concatenate([np.empty(0, np.int64), *regions.values()]))
     if len(rest):
         regions["unnamed" if regions else "domain"] = rest
     facets = _joined(raw, SIMPLEX[dim - 1], dim)
     facets = number[np.where((facets < 0) | (facets >= len(number)), -1, facets)]
-    mesh = Mesh(points, cells, regions)
-    return Mesh(points, cells, regions, _boundaries(mesh, facets, _groups(raw, dim - 1)))
+    mesh = Mesh(points, cells, regions, edge_nodes=edge_nodes)
+    return replace(mesh, boundaries=_boundaries(mesh, facets, _groups(raw, dim - 1)))
 
 
 def _dimension(raw: meshio.Mesh) -> int:
-    """The dimension of the cells, which are simplices of one type; 1 to 3."""
+    """The highest dimension of the cells, 1 to 3, all of which must be simplices or cells that can be cut into some."""
     blocks = [block for block in raw.cells if len(block)]
     dim = max((block.dim for block in blocks), default=0)
     if dim == 0:
@@ -167,14 +187,65 @@ def _dimension(raw: meshio.Mesh) -> int:
         if block.dim == dim:
             counts[block.type] = counts.get(block.type, 0) + len(block)
     found = " and ".join(f"{count} of type {kind}" for kind, count in counts.items())
-    if len(counts) > 1:
-        raise InputError(f"mixed cells ({found}): simplices of one type are needed")
-    kind = next(iter(counts))
-    if kind != SIMPLEX[dim]:
-        curved = kind.rstrip("0123456789") == SIMPLEX[dim]
-        hint = "; save it with elements of order 1" if curved else ""
-        raise InputError(f"its cells ({found}) are not straight intervals, triangles or tetrahedra{hint}")
+    if not all(corner_kind(kind) in CORNERS for kind in counts):
+        raise InputError(f"its cells ({found}) are neither simplices nor quadrilaterals, hexahedra, prisms or pyramids")
+    if any(corner_kind(kind) == SIMPLEX[dim] and kind not in (SIMPLEX[dim], *MIDDLES) for kind in counts):
+        raise InputError(f"its cells ({found}) are of higher order; save it with elements of order 1 or 2")
+    cut = {kind: count for kind, count in counts.items() if corner_kind(kind) != SIMPLEX[dim]}
+    for kind, count in cut.items():
+        higher = " by their corners: the middles of their edges are dropped" if kind not in CORNERS else ""
+        log.warning("%d cells of type %s are cut into %s cells%s", count, kind, SIMPLEX[dim], higher)
     return dim
+
+
+def _simplicial(raw: meshio.Mesh, dim: int) -> tuple[meshio.Mesh, np.ndarray | None]:
+    """Straight simplices with the groups of the cells they come from; and if all cells of the highest dimension are
+    simplices of second order, the points in the middle of their edges, shape (num_cells, number of EDGES).
+    """
+    import meshio
+
+    top = {block.type for block in raw.cells if len(block) and block.dim == dim}
+    if len(top) > 1 and top & MIDDLES.keys():
+        log.warning("cells of several types are taken as straight: the middles of their edges are dropped")
+    points = np.asarray(raw.points, dtype=float)
+    keys = [key for key in TAGS if key in raw.cell_data]
+    blocks, middles, parents = [], [], []
+    data: dict[str, list[np.ndarray]] = {key: [] for key in keys}
+    for index, block in enumerate(raw.cells):
+        kind = corner_kind(block.type)
+        nodes = _rows(block) if kind in CORNERS else np.empty((0, 1), np.int64)
+        if block.dim == dim:
+            _check_nodes(nodes, points, dim)
+            if len(top) == 1 and block.type in MIDDLES:
+                middles.append(nodes[:, MIDDLES[block.type]])
+        simplices, parent = split(
+            kind, nodes[:, : CORNERS.get(kind, 1)], points if dim == 2 and kind == "quad" else None
+        )
+        blocks.append((SIMPLEX[block.dim] if kind in CORNERS else "vertex", simplices))
+        parents.append(parent)
+        for key in keys:
+            data[key].append(np.asarray(raw.cell_data[key][index])[parent])
+    sets = {
+        name: [
+            np.flatnonzero(np.isin(parent, [] if chosen is None else chosen))
+            for parent, chosen in zip(parents, members, strict=False)
+        ]
+        for name, members in raw.cell_sets.items()
+    }
+    result = meshio.Mesh(points, blocks, cell_data=data, cell_sets=sets, field_data=raw.field_data)
+    return result, np.concatenate(middles) if middles else None
+
+
+def _rows(block: meshio.CellBlock) -> np.ndarray:
+    return np.asarray(block.data).reshape(len(block), -1).astype(np.int64)
+
+
+def _check_nodes(nodes: np.ndarray, points: np.ndarray, dim: int) -> None:
+    if points.ndim != 2 or points.shape[1] < dim:
+        raise InputError(f"its points, of shape {points.shape}, are too few or too flat for its cells")
+    wrong = np.any((nodes < 0) | (nodes >= len(points)), axis=1)
+    if wrong.any():
+        raise InputError(f"{wrong.sum()} cells refer to points that do not exist, first cell {np.argmax(wrong)}")
 
 
 def _joined(raw: meshio.Mesh, kind: str, width: int) -> np.ndarray:
@@ -183,14 +254,14 @@ def _joined(raw: meshio.Mesh, kind: str, width: int) -> np.ndarray:
     return np.concatenate([np.empty((0, width)), *blocks]).astype(np.int64)
 
 
-def _flatten(points: np.ndarray, dim: int) -> np.ndarray:
+def _flatten(points: np.ndarray, dim: int, lenient: bool) -> np.ndarray:
     """The first dim coordinates, where the others are constant."""
     bad = ~np.isfinite(points).all(axis=1)
-    if bad.any():
+    if bad.all() or (bad.any() and not lenient):
         raise InputError(
             f"{bad.sum()} points have coordinates that are not finite numbers, first {points[np.argmax(bad)]}"
         )
-    extent = np.ptp(points, axis=0)
+    extent = np.ptp(points[~bad], axis=0)
     if np.any(extent[dim:] > 1e-10 * extent.max()):
         what = "a curve" if dim == 1 else "a surface"
         raise InputError(
@@ -199,19 +270,33 @@ def _flatten(points: np.ndarray, dim: int) -> np.ndarray:
     return np.ascontiguousarray(points[:, :dim])
 
 
-def _oriented(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """The cells, inverted ones turned; raises InputError for those without a volume."""
-    edges = points[cells[:, 1:]] - points[cells[:, :1]]
-    volume = np.linalg.det(edges) / math.factorial(points.shape[1])
+def _oriented(points: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """The cells, inverted ones turned; raises InputError for those without a volume.
+
+    Args:
+        nodes: vertices, and for curved cells the middles of `EDGES` behind them.
+    """
+    dim = points.shape[1]
+    edges = points[nodes[:, 1 : dim + 1]] - points[nodes[:, :1]]
+    volume = np.linalg.det(edges) / math.factorial(dim)
     size = np.abs(edges).max(axis=(1, 2))
-    roundoff = 4 * np.finfo(float).eps * np.abs(points).max() * size ** (points.shape[1] - 1)
+    roundoff = 4 * np.finfo(float).eps * np.abs(points).max() * size ** (dim - 1)
     flat = ~(np.isfinite(volume) & (np.abs(volume) > roundoff))
     if flat.any():
         raise InputError(
             f"{flat.sum()} cells have no volume, or none that is a number; the first is cell {np.argmax(flat)}"
         )
-    cells[volume < 0, :2] = cells[volume < 0, 1::-1]
-    return cells
+    turned = _turned(dim)[: nodes.shape[1]]
+    nodes[volume < 0] = nodes[volume < 0][:, turned]
+    return nodes
+
+
+def _turned(dim: int) -> list[int]:
+    """The order of the nodes of a cell of second order after its first two vertices are exchanged."""
+    vertices = [1, 0, *range(2, dim + 1)]
+    edges = EDGES[next(kind for kind, count in VERTICES.items() if count == dim + 1)]
+    places = {frozenset(edge): dim + 1 + k for k, edge in enumerate(edges)}
+    return vertices + [places[frozenset(vertices[v] for v in edge)] for edge in edges]
 
 
 def _check_conforming(cells: np.ndarray) -> None:

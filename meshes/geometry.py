@@ -37,7 +37,7 @@ class Geometry(ABC):
         """A mesh with n cells a side.
 
         Args:
-            order: of the geometry on curved walls, 1 (straight edges) or 2; domains with flat walls are straight anyway.
+            order: of the geometry on curved walls, 1 (straight edges) or 2; flat walls are straight anyway.
         """
 
     @abstractmethod

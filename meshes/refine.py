@@ -1,12 +1,13 @@
-"""Uniform refinement: every simplex is cut into 2^dim, at the midpoints of its edges."""
+"""Refinement: of all cells, each cut into 2^dim at the middles of its edges, or of some, by bisection."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from dataclasses import replace
 
 import numpy as np
 
-from variform.mesh import Mesh
+from variform.mesh import EDGES, Mesh
+from variform.meshes.bisect import bisect
 
 CHILDREN = {
     1: ("00 01", "01 11"),
@@ -24,30 +25,57 @@ Source: Bey, Tetrahedral grid refinement, Computing 55 (1995).
 """
 
 
-def refine(mesh: Mesh) -> Mesh:
-    """The mesh with all edges halved: 2, 4 or 8 cells for one. Regions and boundaries keep their names.
+def refine(mesh: Mesh, cells: np.ndarray | None = None) -> Mesh:
+    """The mesh with all edges halved, 2, 4 or 8 cells for one; or with the given cells, and few others, bisected.
 
-    The children of cell c are the cells 2^dim c, 2^dim c + 1, ...; the old points come first.
+    Regions and boundaries keep their names, and the old points come first. If all cells are cut, the children of cell c
+    are the cells 2^dim c, 2^dim c + 1, ...; those of curved cells lie on the same curve.
+
+    Args:
+        cells: numbers of cells, shape (k,), or a mask, shape (num_cells,): each is cut at its longest edge, and so are
+            neighbours until the mesh conforms (`bisect`).
+
+    Raises:
+        InputError: some cells of a curved mesh are to be cut, or cells that do not exist.
 
     Example:
         >>> coarse = Mesh(np.array([[0.0], [1.0]]), np.array([[0, 1]]))
         >>> refine(coarse).cells.tolist()
         [[0, 2], [2, 1]]
     """
-    dim, num_points = mesh.dim, len(mesh.points)
-    pairs = list(combinations(range(dim + 1), 2))
-    ends = np.sort(mesh.cells[:, pairs].reshape(-1, 2), axis=1)
-    key, number = np.unique(ends[:, 0] * num_points + ends[:, 1], return_inverse=True)
-    midpoints = mesh.points[np.stack(np.divmod(key, num_points))].mean(axis=0)
-    nodes = np.hstack([mesh.cells, num_points + number.reshape(len(mesh.cells), len(pairs))])
-    column = {f"{i}{i}": i for i in range(dim + 1)} | {f"{i}{j}": dim + 1 + k for k, (i, j) in enumerate(pairs)}
-    table = np.array([[column[label] for label in child.split()] for child in CHILDREN[dim]])
-    return Mesh(
-        points=np.vstack([mesh.points, midpoints]),
-        cells=nodes[:, table].reshape(-1, dim + 1),
-        regions={name: _children(cells, len(table)) for name, cells in mesh.regions.items()},
+    if cells is not None:
+        return bisect(mesh, np.asarray(cells))
+    dim, whole = mesh.dim, mesh.second_order
+    table = _child_nodes(mesh)
+    fine = Mesh(
+        points=whole.points,
+        cells=whole.nodes[:, table].reshape(-1, dim + 1),
+        regions={name: _children(members, len(table)) for name, members in mesh.regions.items()},
         boundaries={name: _on_facets(mesh, facets) for name, facets in mesh.boundaries.items()},
     )
+    return fine if mesh.order == 1 else _curved(fine, whole, table)
+
+
+def _child_nodes(mesh: Mesh) -> np.ndarray:
+    """Places of the children's vertices in `Mesh.nodes` of second order, shape (2^dim, dim + 1)."""
+    edges = EDGES[mesh.cell_type]
+    column = {f"{i}{i}": i for i in range(mesh.dim + 1)}
+    column |= {f"{i}{j}": mesh.dim + 1 + k for k, (i, j) in enumerate(edges)}
+    return np.array([[column[label] for label in child.split()] for child in CHILDREN[mesh.dim]])
+
+
+def _curved(fine: Mesh, coarse: Mesh, table: np.ndarray) -> Mesh:
+    """The refined mesh with a node on each edge, where the coarse cell's quadratic map takes the edge's middle."""
+    edges = np.array(EDGES[fine.cell_type])
+    corners = np.eye(fine.dim + 1)
+    barycentric = np.vstack([corners, corners[edges].mean(axis=1)])
+    middles = barycentric[table][:, edges].mean(axis=2).reshape(-1, fine.dim + 1)
+    shape = np.hstack([middles * (2 * middles - 1), 4 * middles[:, edges].prod(axis=2)])
+    points = np.einsum("an,cni->cai", shape, coarse.points[coarse.nodes]).reshape(-1, fine.dim)
+    ends = np.sort(fine.cells[:, edges], axis=2).reshape(-1, 2)
+    _, first, number = np.unique(ends @ [len(fine.points), 1], return_index=True, return_inverse=True)
+    edge_nodes = len(fine.points) + number.reshape(len(fine.cells), len(edges))
+    return replace(fine, points=np.vstack([fine.points, points[first]]), edge_nodes=edge_nodes)
 
 
 def _children(cells: np.ndarray, count: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Pictures: written whole, coloured by the scale they show, drawn without a display."""
 
+import ctypes.util
+import os
 import subprocess
 import sys
 
@@ -10,6 +12,8 @@ from PIL import Image
 
 from variform import figures
 from variform.errors import ComputationError, InputError
+from variform.figures.render import render
+from variform.figures.values import Scale
 from variform.mesh import Mesh
 
 
@@ -82,8 +86,8 @@ def test_arrows_are_drawn_over_the_magnitude_of_a_vector(tmp_path):
 
 def test_a_colour_means_the_value_that_the_scale_says():
     mesh = rectangle()
-    scale = figures._Scale(0.0, 1.0, "viridis")
-    picture = figures._picture(mesh, mesh.points[:, 0], scale, box=(400, 400), arrows=False)
+    scale = Scale(0.0, 1.0, "viridis")
+    picture = render(mesh, mesh.points[:, 0], scale, box=(400, 400), arrows=False)
     expected = 255 * np.array(colormaps["viridis"]((np.arange(400) + 0.5) / 400))[:, :3]
     np.testing.assert_allclose(picture.image[200], expected, atol=4)  # a step of the table of 256 colours
 
@@ -92,8 +96,8 @@ def test_a_body_in_space_is_cut_open_so_that_its_inside_is_seen():
     mesh = cube(8)
     inside = np.exp(-20 * ((mesh.points - 0.5) ** 2).sum(axis=1))
     assert inside[mesh.vertices_of(mesh.exterior_facets)].max() < 0.01
-    scale = figures._Scale(0.0, 1.0, "viridis")
-    image = figures._picture(mesh, inside, scale, box=(300, 300), arrows=False).image.astype(int)
+    scale = Scale(0.0, 1.0, "viridis")
+    image = render(mesh, inside, scale, box=(300, 300), arrows=False).image.astype(int)
     assert ((image[..., 0] > 150) & (image[..., 2] < 100)).any(), "the yellow of the largest values"
 
 
@@ -142,7 +146,7 @@ def test_values_that_cannot_be_drawn_are_refused(values, message, tmp_path):
 def test_a_failed_write_leaves_the_old_picture_alone(tmp_path, monkeypatch):
     path = figures.field(interval(), np.zeros(51), tmp_path / "f.png", title="u")
     before = path.read_bytes()
-    monkeypatch.setattr(figures.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         figures.field(interval(), np.ones(51), path, title="u")
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
@@ -164,7 +168,7 @@ def test_without_any_opengl_the_error_says_so_instead_of_crashing(tmp_path, monk
             pass
 
     monkeypatch.setattr(pyvista, "Plotter", Plotter)
-    monkeypatch.setattr(figures.ctypes.util, "find_library", lambda name: None)
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
     with pytest.raises(ComputationError, match="no OpenGL"):
         figures.field(rectangle(), np.zeros(169), tmp_path / "f.png", title="u")
 
@@ -174,11 +178,13 @@ def test_drawing_without_a_display_says_nothing_and_importing_does_not_load_pyvi
 import sys
 import numpy as np
 from variform import figures
+from variform.figures.render import render
+from variform.figures.values import Scale
 from variform.mesh import Mesh
 assert not {{"pyvista", "vtkmodules", "matplotlib"}} & set(sys.modules)
 mesh = Mesh(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([[0, 1, 2]]))
 figures.field(mesh, mesh.points[:, 0], {str(tmp_path / "f.png")!r}, title="u")
 """
-    environment = {k: v for k, v in figures.os.environ.items() if k != "DISPLAY"}
+    environment = {k: v for k, v in os.environ.items() if k != "DISPLAY"}
     ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")

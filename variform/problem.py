@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,14 +94,18 @@ class NamedMeasure:
     """A UFL measure whose parts are called by name: `f * s.dx`, `f * s.dx("steel")`.
 
     Args:
-        measure: over everything.
+        make: gives the measure over everything; called when the measure is first used, since tags take time to make.
         tags: name -> subdomain number of the measure.
         kind: what the names are ("region", "boundary"), for the error message.
     """
 
-    measure: ufl.Measure
+    make: Callable[[], ufl.Measure]
     tags: Mapping[str, int]
     kind: str
+
+    @cached_property
+    def measure(self) -> ufl.Measure:
+        return self.make()
 
     def __call__(self, *names: str, degree: int | None = None) -> ufl.Measure:
         """The measure of the named parts, or of all; degree: of the quadrature, if not that of the fields."""

@@ -131,8 +131,13 @@ def discretize(problem: Problem, domain: DistributedMesh, degree: int | None = N
     top = max(degrees.values())
     u = {name: fem.Function(V, name=name) for name, V in spaces.items()}
     metadata = {"quadrature_degree": quadrature_degree(top)}
-    cells = ufl.Measure("dx", mesh, subdomain_data=domain.cell_tags, metadata=metadata)
-    facets = ufl.Measure("ds", mesh, subdomain_data=domain.facet_tags, metadata=metadata)
+
+    def cells() -> ufl.Measure:
+        return ufl.Measure("dx", mesh, subdomain_data=domain.cell_tags, metadata=metadata)
+
+    def facets() -> ufl.Measure:
+        return ufl.Measure("ds", mesh, subdomain_data=domain.facet_tags, metadata=metadata)
+
     symbols = Symbols(
         u=dict(u),
         x=ufl.SpatialCoordinate(mesh),

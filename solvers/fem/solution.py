@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,10 +41,13 @@ class FemSolution(Solution):
     ) -> None:
         self._discrete, self._snapshots = discrete, snapshots
         self.cost, self.discretization, self.status = cost, discretization, status
-        domain = discrete.domain.mesh
-        self._tree = dolfinx.geometry.bb_tree(domain, domain.topology.dim, padding=1e-10)
         self._gradients: dict[str, tuple[Any, fem.Function]] = {}
         self._located: tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
+
+    @cached_property
+    def _tree(self) -> Any:
+        domain = self._discrete.domain.mesh
+        return dolfinx.geometry.bb_tree(domain, domain.topology.dim, padding=1e-10)
 
     @property
     def mesh(self) -> Mesh:

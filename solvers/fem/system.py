@@ -225,9 +225,9 @@ class System:
 
     def residual_norm(self) -> float:
         """Euclidean norm of the residual vector at the solution."""
-        b = self._unknown.duplicate()
-        self._function(self.snes, self._unknown, b)
-        return float(b.norm())
+        if self.is_linear:
+            return float(self.snes.getKSP().buildResidual().norm())
+        return float(self.snes.getFunctionNorm())
 
     def _check_unique(self, failed: Exception | None) -> None:
         """Refuse a singular matrix, on which linear solvers may end without a complaint.

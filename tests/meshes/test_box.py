@@ -1,6 +1,7 @@
 """Meshes of boxes fill them, conform, and name every side."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from variform.errors import InputError
 from variform.mesh import Mesh
 from variform.meshes import Box, Interval, Layers, MeshGeometry, UnitCube, UnitSquare, refine
+from variform.meshes.blocks import smallest_angle
 
 BOXES = [Interval(-1.0, 0.5), Box((0.0, -1.0), (2.0, 0.5)), Box((0.0, -1.0, 2.0), (0.5, 1.0, 2.25))]
 
@@ -124,6 +126,53 @@ def test_repeated_refinement_makes_at_most_three_shapes_of_tetrahedra(seed):
     corners = mesh.points[mesh.cells]
     lengths = [np.linalg.norm(corners[:, i] - corners[:, j], axis=1) for i in range(4) for j in range(i)]
     assert len(np.unique(np.round(np.sort(lengths, axis=0).T / np.abs(points).max(), 8), axis=0)) <= 3
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_bisection_towards_a_corner_conforms_keeps_names_and_bounds_angles(dim):
+    mesh = coarse = Box((0.0,) * dim, (1.0,) * dim, Layers(dim - 1, (0.4,), ("low", "high"))).mesh(2)
+    for _ in range(8):
+        near = np.any(np.all(mesh.points[mesh.cells] == 0, axis=2), axis=1)
+        largest = np.ptp(mesh.points[mesh.cells[near]], axis=1).max()
+        mesh = refine(mesh, cells=np.flatnonzero(near))
+    assert len(mesh.cells) > len(coarse.cells) and largest <= 0.5 / 2 ** (6 // dim)
+    assert volumes(mesh).min() > 0 and facet_counts(mesh).max() <= 2
+    assert areas(mesh, mesh.exterior_facets).sum() == pytest.approx(areas(coarse, coarse.exterior_facets).sum())
+    assert np.array_equal(np.unique(mesh.cells), np.arange(len(mesh.points)))
+    for name, cells in coarse.regions.items():
+        assert volumes(mesh)[mesh.regions[name]].sum() == pytest.approx(volumes(coarse)[cells].sum())
+    together = np.concatenate(list(mesh.boundaries.values()))
+    assert np.array_equal(together[np.lexsort(together.T[::-1])], mesh.exterior_facets)
+    for name, facets in coarse.boundaries.items():
+        assert areas(mesh, mesh.boundaries[name]).sum() == pytest.approx(areas(coarse, facets).sum())
+    if dim == 2:
+        angles = [smallest_angle(m.points[m.cells]).min() for m in (coarse, mesh)]
+        assert angles[1] > angles[0] / 2
+
+
+def test_marked_cells_are_cut_and_a_mask_serves_as_well_as_numbers():
+    mesh = UnitCube().mesh(2)
+    chosen = np.array([5, 17])
+    fine = refine(mesh, cells=chosen)
+    whole = {tuple(np.sort(cell)) for cell in fine.cells}
+    assert not whole & {tuple(np.sort(cell)) for cell in mesh.cells[chosen]} and len(fine.cells) < 3 * len(mesh.cells)
+    assert np.array_equal(refine(mesh, cells=np.isin(np.arange(len(mesh.cells)), chosen)).cells, fine.cells)
+    for cells, message in (([48], "numbers from 0 to 47"), ([0.5], "numbers from 0 to 47")):
+        with pytest.raises(InputError, match=message):
+            refine(mesh, cells=np.array(cells))
+    with pytest.raises(InputError, match="curved mesh can only be refined everywhere"):
+        refine(mesh.second_order, cells=chosen)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_refinement_of_second_order_follows_the_quadratic_map(dim):
+    mesh = Box((0.0,) * dim, (1.0,) * dim).mesh(2).second_order
+    bent = replace(mesh, points=mesh.points + 0.1 * (mesh.points**2).sum(axis=1, keepdims=True))
+    fine = refine(bent)
+    straight = refine(mesh)
+    expected = straight.points + 0.1 * (straight.points**2).sum(axis=1, keepdims=True)
+    assert np.allclose(fine.points, expected, atol=1e-14) and np.array_equal(fine.nodes, straight.nodes)
+    assert np.array_equal(straight.straight.cells, refine(mesh.straight).cells)
 
 
 def test_a_refined_cube_has_the_tetrahedra_of_the_finer_grid():

@@ -10,6 +10,7 @@ import typer
 from variform import __version__
 from variform.cli.bench import bench
 from variform.cli.doctor import doctor
+from variform.cli.mesh import mesh
 from variform.cli.output import guarded, leave
 from variform.cli.problems import problems
 from variform.cli.show import show
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command()(guarded(command))
+app.add_typer(mesh, name="mesh")
 
 
 def _version(wanted: bool) -> None:

@@ -118,15 +118,15 @@ def print_table(title: str, rows: list[tuple[str, ...]], header: tuple[str, ...]
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=None, show_header=header is not None, pad_edge=False)
-    for name in header or ("",) * max(map(len, rows), default=0):
-        table.add_column(name, overflow="fold")
+    for i, name in enumerate(header or ("",) * max(map(len, rows), default=0)):
+        table.add_column(name, overflow="fold", no_wrap=i == 0)
     for row in rows:
         table.add_row(*row)
     Console(soft_wrap=False).print(table)
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """Six significant digits, a dash for what is not there."""
-    if value is None:
+    """Six significant digits, a dash for what is not there or not a number."""
+    if value is None or value != value:
         return "-"
     return f"{value:.6g}" + (f" {unit}" if unit and unit != "-" else "")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from variform.cli.output import number, print_json, print_table
+from variform.errors import InputError
+
+if TYPE_CHECKING:
+    from variform.problem import Problem
 
 
 def problems(
@@ -18,65 +22,149 @@ def problems(
     """List the catalogue, or show one problem with its form. Example: variform problems darcy."""
     from variform.problems import CATALOGUE, load
 
-    if name is None:
-        listed = {key: (load(key).__doc__ or "").strip().splitlines()[0] for key in CATALOGUE}
-        if json:
-            print_json([{"name": key, "title": title} for key, title in listed.items()])
-        else:
-            print_table("", list(listed.items()), ("problem", "what it is"))
-        return
-    shown = _details(name)
-    if json:
-        print_json(shown)
+    if name is not None:
+        shown = _details(name)
+        print_json(shown) if json else _show(shown)
+    elif json:
+        print_json([_entry(key) for key in CATALOGUE])
     else:
-        _show(shown)
+        print_table("", [(key, _title(load(key))) for key in CATALOGUE], ("problem", "what it is"))
+
+
+def _entry(name: str) -> dict[str, Any]:
+    """What the catalogue says of a problem, without deriving anything from its form."""
+    from variform.problem import Problem
+    from variform.problems import load
+
+    problem = load(name)()
+    kind = type(problem)
+    return {
+        "name": name,
+        "title": _title(kind),
+        "family": _family(name),
+        "dim": _dim(problem),
+        "fields": _fields(problem),
+        "parameters": _parameters(problem),
+        "time": problem.time,
+        "exact": kind.exact is not Problem.exact,
+        "methods": _methods(problem),
+        "references": problem.reference(),
+    }
 
 
 def _details(name: str) -> dict[str, Any]:
     from variform.forms.describe import strong_text, weak_text
-    from variform.problem import Dirichlet
     from variform.problems import load
 
     problem = load(name)()
     geometry = problem.geometry(problem.p)
-    conditions = [
-        f"{c.field} = {'given function' if callable(c.value) else c.value} on {', '.join(c.names)}"
-        if isinstance(c, Dirichlet)
-        else f"{c.field} periodic along {', '.join('xyz'[a] for a in c.axes)}"
-        for c in problem.conditions
-    ]
     return {
         "name": name,
         "description": " ".join((type(problem).__doc__ or "").split()),
-        "fields": {
-            n: {"description": f.description, "unit": f.unit, "shape": f.shape} for n, f in problem.fields.items()
-        },
-        "parameters": {
-            n: {
-                "description": q.description,
-                "default": "function of x" if callable(q.default) else q.default,
-                "unit": q.unit,
-                "above": q.above,
-                "at_least": q.at_least,
-                "field": q.field,
-                "random": n in problem.random,
-            }
-            for n, q in problem.parameters.items()
-        },
-        "conditions": conditions,
+        "fields": _fields(problem),
+        "parameters": _parameters(problem),
+        "conditions": [_condition(c, geometry.dim) for c in problem.conditions],
+        "continuation": None if problem.continuation is None else problem.continuation.parameter,
         "time": problem.time,
         "regions": geometry.regions,
         "boundaries": geometry.boundaries,
-        "weak_form": weak_text(problem),
-        "strong_form": strong_text(problem),
+        "weak_form": _text(weak_text, problem),
+        "strong_form": _text(strong_text, problem),
         "quantities": problem.reference(),
     }
 
 
+def _title(kind: type[Problem]) -> str:
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def _family(name: str) -> str:
+    from variform.problems import CATALOGUE
+
+    return CATALOGUE[name].partition(":")[0].rpartition(".")[2]
+
+
+def _dim(problem: Problem) -> int | None:
+    """Dimension of the domain; None where a mesh file gives it."""
+    try:
+        return problem.geometry(problem.p).dim
+    except InputError:
+        return None
+
+
+def _methods(problem: Problem) -> list[str]:
+    """Methods that the elements and the equation do not rule out at a glance.
+
+    Networks know no finite elements but continuous ones and no multipliers; ritz needs an energy of a stationary problem.
+    """
+    from variform.problem import Problem
+
+    methods = ["fem"]
+    if all(field.element == "Lagrange" for field in problem.fields.values()):
+        has_energy = type(problem).energy is not Problem.energy
+        methods += ["ritz"] if has_energy and problem.time is None else []
+    return methods
+
+
+def _fields(problem: Problem) -> dict[str, Any]:
+    return {
+        name: {
+            "description": f.description,
+            "unit": f.unit,
+            "element": f.element,
+            "degree": f.degree if f.element != "Real" else None,
+            "shape": f.shape,
+        }
+        for name, f in problem.fields.items()
+    }
+
+
+def _parameters(problem: Problem) -> dict[str, Any]:
+    return {
+        name: {
+            "description": q.description,
+            "default": "function of x" if callable(q.default) else q.default,
+            "unit": q.unit,
+            "allowed": q.allowed,
+            "field": q.field,
+            "random": name in problem.random,
+        }
+        for name, q in problem.parameters.items()
+    }
+
+
+def _condition(condition: Any, dim: int) -> str:
+    """A condition in words: "u[0] = 1 on left, right"."""
+    from variform.problem import Dirichlet, Mean, NoRigidMotion, Periodic, Point
+
+    name, component = condition.field, getattr(condition, "component", None)
+    name += "" if component is None else f"[{component}]"
+    match condition:
+        case Dirichlet(value=value):
+            return f"{name} = {'given function' if callable(value) else value} on {', '.join(condition.names)}"
+        case Periodic(axes=axes):
+            return f"{name} periodic along {', '.join('xyz'[a] for a in axes)}"
+        case Point(at=at, value=value):
+            return f"{name} = {value:g} at the point ({', '.join(f'{a:g}' for a in at)})"
+        case Mean(value=value):
+            return f"mean of {name} = {value:g}"
+        case NoRigidMotion():
+            return f"{name} without rigid motion: zero mean and zero mean rotation"
+    return str(condition)
+
+
+def _text(of: Any, problem: Problem) -> str:
+    """A form in words, or why there are none: it has interior facets, derivatives of too high an order, ..."""
+    try:
+        return of(problem)
+    except InputError as error:
+        return f"not available: {error}"
+
+
 def _show(shown: dict[str, Any]) -> None:
     typer.echo(f"{shown['name']}: {shown['description']}\n")
-    fields = [(n, f["description"], f["unit"]) for n, f in shown["fields"].items()]
-    print_table("", fields, ("field", "what it is", "unit"))
+    fields = [(n, f["description"], f["unit"], _element(f)) for n, f in shown["fields"].items()]
+    print_table("", fields, ("field", "what it is", "unit", "element"))
     if shown["parameters"]:
         print_table(
             "",
@@ -86,6 +174,8 @@ def _show(shown: dict[str, Any]) -> None:
     typer.echo(f"\nregions: {', '.join(shown['regions'])}; boundaries: {', '.join(shown['boundaries'])}")
     for condition in shown["conditions"]:
         typer.echo(f"condition: {condition}")
+    if shown["continuation"]:
+        typer.echo(f"continuation: in {shown['continuation']}, where Newton's method fails")
     if shown["time"]:
         typer.echo(f"time: {shown['time'][0]:g} to {shown['time'][1]:g} s")
     typer.echo(f"\nweak form, as written:\n  {shown['weak_form'].replace(chr(10), chr(10) + '  ')}")
@@ -94,13 +184,18 @@ def _show(shown: dict[str, Any]) -> None:
         typer.echo(f"quantity: {name}, reference {number(value)}")
 
 
+def _element(field: dict[str, Any]) -> str:
+    """ "Lagrange 2", of a vector "Lagrange 2 (2)"."""
+    words = [field["element"], "" if field["degree"] is None else str(field["degree"])]
+    words.append(f"({', '.join(map(str, field['shape']))} components)" if field["shape"] else "")
+    return " ".join(word for word in words if word)
+
+
 def _parameter_row(name: str, q: dict[str, Any]) -> tuple[str, ...]:
     default = (
         ", ".join(f"{r}: {v:g}" for r, v in q["default"].items())
         if isinstance(q["default"], dict)
         else str(q["default"])
     )
-    bound = f"above {q['above']:g}" if q["above"] is not None else ""
-    bound = f"at least {q['at_least']:g}" if q["at_least"] is not None else bound
     kind = "; random field" if q["random"] else "; field" if q["field"] else ""
-    return name, q["description"], default, q["unit"], f"{bound or 'any'}{kind}"
+    return name, q["description"], default, q["unit"], f"{q['allowed']}{kind}"

@@ -76,6 +76,12 @@ def _value(kind: type[Problem], name: str, text: str) -> Any:
         if len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
             raise InputError(f"{name}={text}: a random field is sample:SEED:INDEX, two whole numbers")
         return kind.random[name].sample(*map(int, numbers))
+    if text.lower().endswith(".csv"):
+        from variform import table
+
+        if not kind.parameters[name].field:
+            raise InputError(f"parameter {name!r} is a number, not a field: it cannot be the table {text}")
+        return table.read(Path(text), name, kind.parameters[name])
     return text
 
 

@@ -28,7 +28,7 @@ def show(
 
 def _show_folder(folder: Path, json: bool) -> None:
     from variform import runs
-    from variform.cli.solve import summary
+    from variform.cli.summary import summary
 
     if (folder / "report.html").is_file() and not json:
         typer.echo(f"report: {folder / 'report.html'}")

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from variform.cli.output import Terminated, number, print_json, print_table, progress_bar
+from variform.cli.output import Terminated, print_json, progress_bar
 from variform.cli.parallel import is_first, num_ranks, on_first_rank
+from variform.cli.summary import summary
 from variform.errors import ComputationError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from variform.problem import Field, Problem
+    from variform.solution import Solution
 
 
 def solve(
@@ -22,20 +31,23 @@ def solve(
         list[str] | None,
         typer.Option(
             "--set",
-            help="key=value, several times: a parameter of the problem (name.region=... for one region, "
-            "name=sample:SEED:INDEX for a random field) or an option of the method (degree=2, steps=100, width=24).",
+            help="key=value, several times: a parameter of the problem (name.region=... for one region, name=FILE.csv "
+            "for a field from a table, name=sample:SEED:INDEX for a random one) or an option of the method "
+            "(degree=2, steps=100, width=24).",
         ),
+    ] = None,
+    petsc: Annotated[
+        str | None, typer.Option(help='Options of PETSc (fem), such as "ksp_type=gmres pc_type=ilu".')
+    ] = None,
+    restart: Annotated[
+        Path | None, typer.Option(help="Start from a run folder or its solution.h5, on its mesh (fem).")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/PROBLEM-METHOD-TIME by default.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record instead of a summary.")] = False,
 ) -> None:
     """Solve a problem and write a run folder. Example: variform solve darcy --mesh 64 --set conductivity.clay=0.01."""
     from variform import problems, runs, solvers
-    from variform.benchmarks.metrics import exact_errors
-    from variform.benchmarks.record import describe
     from variform.cli.settings import parse_mesh, parse_settings
-    from variform.mesh import Mesh
-    from variform.problem import Problem
 
     kind = problems.load(problem)
     if num_ranks() > 1 and method in solvers.METHODS and method != "fem":
@@ -44,6 +56,9 @@ def solve(
     if net not in (None, "mlp") or (net and "width" not in options):
         raise InputError(f"--net is for neural methods (pinn, ritz) and can only be mlp, got {net!r} with {method!r}")
     values, chosen = parse_settings(kind, settings or [], options)
+    chosen |= solver_options(method, options, petsc=petsc, restart=restart)
+    if chosen.get("start") and mesh is not None:
+        raise InputError("--restart keeps the mesh of the earlier run: leave out --mesh")
     instance: Problem = kind(**values)
     chosen |= parse_mesh(mesh, method, instance)
     name = Path(problem.split(".py")[0]).name
@@ -51,16 +66,16 @@ def solve(
 
     @cache
     def created() -> Path:
-        """The folder, from now on this run's."""
+        """The folder, from now on this run's; only the first rank creates it."""
         if out is None:
-            return runs.claim(folder)
+            return runs.claim(folder) if is_first() else folder
         out.mkdir(parents=True, exist_ok=True)
         return out
 
-    def marked(status: str, error: BaseException) -> None:
+    def marked(status: str, error: BaseException, **more: Any) -> None:
         """A run that did not end well leaves its record."""
         if is_first():
-            record = {"problem": problem, "method": method, "status": status, "error": str(error)}
+            record = {"problem": problem, "method": method, "status": status, "error": str(error), **more}
             record |= {"created": runs.now(), "command": runs.command_line()}
             runs.write_json(created() / runs.RECORD, record)
 
@@ -68,11 +83,13 @@ def solve(
         with progress_bar(f"{name}: {method}") as progress:
             solution = solvers.solve(instance, method, progress=progress, **chosen)
             values = _values(instance, solution)
-            errors = exact_errors(instance, solution)
-            own = not isinstance(chosen.get("mesh"), Mesh)
-            record = describe(instance, problem, method, solution, errors, own_domain=own, ranks=num_ranks())
-            written = _write(created(), instance, solution, values, record) if is_first() else []
-    except (ComputationError, MemoryError) as error:
+            record = recorded(instance, problem, method, solution, own_domain=_own_domain(chosen))
+            written = _write(created(), instance, solution, values, record)
+    except ComputationError as error:
+        message, more = _last_iterate(created, instance, error)
+        marked("failed", message, **more)
+        raise message from error
+    except MemoryError as error:
         marked("failed", error)
         raise
     except (KeyboardInterrupt, Terminated) as error:
@@ -84,55 +101,136 @@ def solve(
         summary(record, written)
 
 
-def _values(problem: Any, solution: Any) -> dict[str, Any]:
-    """Each field at the vertices of the mesh; collective."""
+def solver_options(method: str, options: Any, *, petsc: str | None, restart: Path | None = None) -> dict[str, Any]:
+    """The method's options for `--petsc` and `--restart`; empty where none was given.
+
+    Raises:
+        InputError: the method has no such option, or a quotation mark has no partner.
+    """
+    given = {"petsc": ("--petsc", petsc), "start": ("--restart", restart)}
+    for key, (flag, value) in given.items():
+        if value is not None and key not in options:
+            raise InputError(f"{flag} is for finite elements (fem), not for {method!r}")
+    try:
+        shlex.split(petsc or "")
+    except ValueError as error:
+        raise InputError(f"--petsc {petsc!r}: {error}") from None
+    return {key: str(value) for key, (_, value) in given.items() if value is not None}
+
+
+def recorded(problem: Problem, name: str, method: str, solution: Solution, *, own_domain: bool) -> dict[str, Any]:
+    """The record of a run with the errors of every field whose exact solution is known; collective."""
+    from variform.benchmarks.metrics import exact_errors
+    from variform.benchmarks.record import describe
+
+    errors = {field: exact_errors(problem, solution, field) for field in problem.fields}
+    first = errors[next(iter(errors))]
+    record = describe(problem, name, method, solution, first, own_domain=own_domain, ranks=num_ranks())
+    if len(errors) > 1:
+        record["metrics"]["fields"] = {field: values for field, values in errors.items() if values}
+    return record
+
+
+def _own_domain(chosen: dict[str, Any]) -> bool:
+    """Solved on the problem's own domain, where reference values hold: not on a mesh file, nor from a run on one."""
+    from variform import runs
+    from variform.mesh import Mesh
+
+    if "start" not in chosen:
+        return not isinstance(chosen.get("mesh"), Mesh)
+    start = Path(chosen["start"])
+    try:
+        earlier = runs.read_record(start if start.is_dir() else start.parent)
+    except InputError:
+        return False
+    quantities = earlier.get("metrics", {}).get("quantities", {}).values()
+    return any(quantity["reference"] is not None for quantity in quantities)
+
+
+def _values(problem: Problem, solution: Solution) -> dict[str, np.ndarray]:
+    """Each field at the points of the mesh for pictures; collective."""
     import numpy as np
 
-    values = {name: solution.at(solution.mesh.points.T, field=name) for name in problem.fields}
+    values = {name: solution.nodal(name) for name in problem.fields}
     for name, value in values.items():
         if not np.isfinite(value).all():
             raise ComputationError(f"{name} is infinite or not a number at {int((~np.isfinite(value)).sum())} points")
     return values
 
 
-def _write(folder: Path, problem: Any, solution: Any, values: dict[str, Any], record: dict[str, Any]) -> list[Path]:
-    """Solution, pictures and, last, the record."""
-    from variform import figures, meshes, runs
+def _last_iterate(
+    created: Callable[[], Path], problem: Problem, error: ComputationError
+) -> tuple[ComputationError, dict[str, Any]]:
+    """Write last_iterate.vtu where there is one that is finite; collective.
 
-    (folder / "figures").mkdir(exist_ok=True)
+    Returns:
+        The error, which says so, and what the record tells of it.
+    """
+    from dataclasses import asdict
+
+    from variform import meshes
+
+    solution = error.solution
+    if solution is None:
+        return error, {}
+    more = {"discretization": solution.discretization, "cost": asdict(solution.cost)}
+    try:
+        values = _values(problem, solution)
+    except ComputationError:
+        return error, more
+    path = created() / "last_iterate.vtu"
+    if is_first():
+        meshes.write(path, solution.drawn, values)
+    return ComputationError(f"{error}. The last iterate is in {path}"), more
+
+
+def _write(
+    folder: Path, problem: Problem, solution: Solution, values: dict[str, np.ndarray], record: dict[str, Any]
+) -> list[Path]:
+    """Solution, checkpoint, pictures and, last, the record; collective."""
+    from variform import meshes, runs
+
     written = [folder / "solution.vtu"]
-    meshes.write(written[0], solution.mesh, values)
+    if is_first():
+        meshes.write(written[0], solution.drawn, values)
     if hasattr(solution, "save"):
         written.append(solution.save(folder))
-    for name, field in problem.fields.items():
-        path = folder / "figures" / f"{name}.png"
-        unit = "" if field.unit == "-" else field.unit
-        try:
-            written.append(figures.field(solution.mesh, values[name], path, title=field.description, unit=unit))
-        except ComputationError as error:  # no picture is no reason to lose the solution
-            typer.echo(f"variform: no picture of {name}: {error}", err=True)
-    runs.write_json(folder / runs.RECORD, record)
+    if is_first():
+        written += _pictures(folder / "figures", problem, solution, values)
+        runs.write_json(folder / runs.RECORD, record)
     return [*written, folder / runs.RECORD]
 
 
-def summary(record: dict[str, Any], written: list[Path]) -> None:
-    """What was solved, how well, what it cost, and where it lies."""
-    metrics, cost, discretization = record["metrics"], record["cost"], record["discretization"]
-    size = f"{cost['dofs']} dofs" if cost["dofs"] else f"{cost['parameters']} parameters"
-    rows = [
-        ("problem", record["problem"]),
-        ("method", record["method"]),
-        ("size", f"{size}, {discretization.get('cells', '-')} cells"),
-        ("residual", number(metrics["residual"])),
-    ]
-    for key in ("relative_l2", "relative_h1"):
-        if metrics.get(key) is not None:
-            rows.append((key.replace("_", " ") + " error", f"{metrics[key]:.3e}"))
-    for name, quantity in metrics.get("quantities", {}).items():
-        beside = f"   (reference {number(quantity['reference'])})" if quantity["reference"] is not None else ""
-        rows.append((name.replace("_", " "), number(quantity["value"]) + beside))
-    stages = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in cost["stages"].items())
-    rows.append(("time", f"{cost['wall_s']:.2f} s ({stages})"))
-    rows.append(("memory", f"{cost['peak_memory_mb']:.0f} MB at most"))
-    rows += [("written" if i == 0 else "", str(path)) for i, path in enumerate(written)]
-    print_table("", rows)
+def _pictures(folder: Path, problem: Problem, solution: Solution, values: dict[str, np.ndarray]) -> list[Path]:
+    """Pictures of every field but single numbers; one that cannot be drawn is no reason to lose the solution."""
+    folder.mkdir(exist_ok=True)
+    written, mesh = [], solution.drawn
+    for name, field in problem.fields.items():
+        unit = "" if field.unit == "-" else field.unit
+        for suffix, draw, shown in _drawings(field, mesh.dim, values[name]):
+            try:
+                path = folder / f"{name}{suffix}.png"
+                written.append(draw(mesh, shown, path, title=field.description, unit=unit))
+            except (ComputationError, InputError) as error:
+                typer.echo(f"variform: no picture {name}{suffix}.png: {error}", err=True)
+    return written
+
+
+def _drawings(field: Field, dim: int, values: np.ndarray) -> Iterator[tuple[str, Callable[..., Path], np.ndarray]]:
+    """Suffix of the file, function of `figures`, and what it draws: of tensors the Frobenius norm."""
+    import numpy as np
+
+    from variform import figures
+
+    if field.element == "Real":
+        return
+    is_vector = values.shape[:-1] == (dim,)
+    yield (
+        "",
+        figures.field,
+        values if is_vector or values.ndim == 1 else np.linalg.norm(values.reshape(-1, values.shape[-1]), axis=0),
+    )
+    more = {"m/s": ("_streamlines", "streamlines"), "m": ("_deformed", "warped")}
+    suffix, function = more.get(field.unit, ("", ""))
+    if is_vector and dim > 1 and hasattr(figures, function):
+        yield suffix, getattr(figures, function), values

@@ -73,8 +73,8 @@ def symbols_on(
         p=SimpleNamespace(**{name: parameter(name) for name in problem.parameters}),
         n=ufl.FacetNormal(mesh),
         h=ufl.CellDiameter(mesh),
-        dx=NamedMeasure(ufl.Measure("dx", mesh, metadata=metadata), numbered(regions), "region"),
-        ds=NamedMeasure(ufl.Measure("ds", mesh, metadata=metadata), numbered(boundaries), "boundary"),
+        dx=NamedMeasure(lambda: ufl.Measure("dx", mesh, metadata=metadata), numbered(regions), "region"),
+        ds=NamedMeasure(lambda: ufl.Measure("ds", mesh, metadata=metadata), numbered(boundaries), "boundary"),
         dS=ufl.Measure("dS", mesh, metadata=metadata),
     )
     return s, v
