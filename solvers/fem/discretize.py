@@ -264,5 +264,5 @@ def _point(discrete: Discrete, condition: Point) -> Boundary:
     values.interpolate(source)
     if part is None:
         return Boundary(values, source, fem.dirichletbc(values, here))
-    dofs = [np.asarray(to_parent, dtype=np.int32)[here], here]
+    dofs = [np.asarray(to_parent, dtype=np.int32).ravel()[here], here]
     return Boundary(values, source, fem.dirichletbc(values, dofs, part))

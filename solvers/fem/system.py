@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from typing import Any
 
 import ufl
@@ -74,14 +75,17 @@ class System:
             "snes_error_if_not_converged": True,
             "ksp_error_if_not_converged": True,
             "ksp_rtol": rtol,
-            **linear_solver(discrete, is_linear=self.is_linear),
+            # Another preconditioner than ours has no use for the options of ours.
+            **({} if "pc_type" in self.given else linear_solver(discrete, is_linear=self.is_linear)),
             **self.given,
         }
         if constant:
             self._options |= {"snes_lag_jacobian": -2, "snes_lag_jacobian_persists": True}
         self._prefix = f"variform_{next(_numbers)}_"
+        # PETSc reads some options only when a solve needs them, and at the end it lists those that it did not.
+        weakref.finalize(self, _forget, [self._prefix + key for key in self._options])
         self._create()
-        self._checked = False
+        self._checked = self._options_checked = False
 
     def _create(self) -> None:
         """The SNES, in all dofs or, with periodic conditions, in the independent ones: P^T F(P x) = 0."""
@@ -107,7 +111,6 @@ class System:
             self.snes.setFromOptions()
             self._split()
         except PETSc.Error as error:
-            self.forget_options()
             raise InputError(f"PETSc refuses {_words(self.given)}: {_first_line(error)}") from None
 
     def _inform(self, A: PETSc.Mat) -> None:
@@ -276,18 +279,13 @@ class System:
 
     def _check_options(self) -> None:
         """Refuse options that PETSc did not look at: misspelt, or of another solver."""
+        if self._options_checked:
+            return
         database = PETSc.Options()
         unused = [key for key in self.given if not database.used(self._prefix + key)]
-        self.forget_options()
         if unused:
             raise InputError(f"PETSc does not know, or this solver does not use, the option {', '.join(unused)}")
-
-    def forget_options(self) -> None:
-        """Take the options out of PETSc's database, where they would be listed as left over."""
-        database = PETSc.Options(self._prefix)
-        for key in self._options:
-            if database.hasName(key):
-                del database[key]
+        self._options_checked = True
 
     def _explain(self, error: Exception) -> str:
         reason, inner = self.snes.getConvergedReason(), self.snes.getKSP().getConvergedReason()
@@ -319,6 +317,14 @@ def _blocks(residual: ufl.Form, discrete: Discrete) -> list[ufl.Form]:
     if missing:
         raise InputError(f"{discrete.problem.name}: no term of the residual has the test function of {missing[0]!r}")
     return [blocks[i] for i in range(len(discrete.u))]
+
+
+def _forget(keys: list[str]) -> None:
+    """Take options out of PETSc's database."""
+    database = PETSc.Options()
+    for key in keys:
+        if database.hasName(key):
+            database.delValue(key)
 
 
 def _words(options: dict[str, Any]) -> str:
