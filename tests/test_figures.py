@@ -4,6 +4,7 @@ import ctypes.util
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -178,8 +179,6 @@ def test_drawing_without_a_display_says_nothing_and_importing_does_not_load_pyvi
 import sys
 import numpy as np
 from variform import figures
-from variform.figures.render import render
-from variform.figures.values import Scale
 from variform.mesh import Mesh
 assert not {{"pyvista", "vtkmodules", "matplotlib"}} & set(sys.modules)
 mesh = Mesh(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([[0, 1, 2]]))
@@ -188,3 +187,95 @@ figures.field(mesh, mesh.points[:, 0], {str(tmp_path / "f.png")!r}, title="u")
     environment = {k: v for k, v in os.environ.items() if k != "DISPLAY"}
     ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def disk(n=4):
+    """The unit disk of few curved cells."""
+    mesh = rectangle(n).second_order
+    x, y = 2 * mesh.points.T - 1
+    return replace(mesh, points=np.stack([x * np.sqrt(1 - y**2 / 2), y * np.sqrt(1 - x**2 / 2)], axis=1))
+
+
+def test_a_curved_wall_looks_curved():
+    mesh, scale = disk(), Scale(0.0, 1.0, "viridis")
+    white = [
+        (render(m, np.zeros(len(m.points)), scale, box=(400, 400), arrows=False).image == 255).all(axis=-1).mean()
+        for m in (mesh, mesh.straight)
+    ]
+    assert white[0] == pytest.approx(1 - np.pi / 4, abs=4e-3) and white[1] > white[0] + 0.01
+
+
+def test_a_quadratic_field_is_smooth_on_one_quadratic_cell():
+    mesh, scale = rectangle(1).second_order, Scale(0.0, 1.0, "viridis")
+    image = render(mesh, mesh.points[:, 0] ** 2, scale, box=(400, 400), arrows=False).image
+    expected = 255 * np.array(colormaps["viridis"](((np.arange(400) + 0.5) / 400) ** 2))[:, :3]
+    assert np.abs(image[200] - expected).max() < 12
+
+
+def bent(mesh):
+    return np.stack([np.zeros(len(mesh.points))] * (mesh.dim - 1) + [mesh.points[:, 0] ** 2])
+
+
+@pytest.mark.parametrize(
+    "mesh", [rectangle(), disk(), MESHES["3D"], cube(2).second_order], ids=["2D", "disk", "3D", "2nd"]
+)
+def test_a_deformed_body_differs_from_the_undeformed_one(mesh, tmp_path):
+    u = 1e-4 * bent(mesh)
+    still, moved = (
+        pixels(figures.warped(mesh, u, tmp_path / f"{name}.png", title="u", unit="m", factor=factor))
+        for name, factor in (("still", 1.0), ("moved", None))
+    )
+    assert hues(still) > 100 and hues(moved) > 100
+    assert still.shape != moved.shape or (still != moved).any(axis=-1).mean() > 0.05
+
+
+def test_a_factor_makes_displacements_readable_and_is_one_where_they_are(tmp_path):
+    from variform.figures.pictures import _readable_factor
+
+    mesh = rectangle()
+    assert _readable_factor(mesh, 1e-4 * bent(mesh)) == pytest.approx(1000)
+    assert _readable_factor(mesh, 0.08 * bent(mesh)) == 1 == _readable_factor(mesh, 0 * bent(mesh))
+
+
+@pytest.mark.parametrize("kind", ["field", "surface"])
+@pytest.mark.parametrize("mesh", [rectangle(), disk()], ids=["straight", "curved"])
+def test_a_constant_and_holes_are_drawn(kind, mesh, tmp_path):
+    constant, holed = np.full(len(mesh.points), 3.0), mesh.points[:, 0].copy()
+    holed[:3] = np.nan
+    for values in (constant, holed):
+        assert hues(pixels(getattr(figures, kind)(mesh, values, tmp_path / "f.png", title="u"))) > 20
+
+
+@pytest.mark.parametrize("mesh", [disk(), MESHES["3D"]], ids=["2D", "3D"])
+def test_streamlines_are_drawn_and_so_is_a_fluid_at_rest(mesh, tmp_path):
+    swirl = np.zeros((mesh.dim, len(mesh.points)))
+    swirl[:2] = 0.5 - mesh.points[:, 1], mesh.points[:, 0] - 0.5
+    flow, rest = (pixels(figures.streamlines(mesh, v, tmp_path / "v.png", title="v")) for v in (swirl, 0 * swirl))
+    assert hues(flow) > 200 and flow.shape == rest.shape and (flow != rest).any(axis=-1).mean() > 0.05
+
+
+def test_a_long_channel_is_drawn_at_a_legible_size(tmp_path):
+    mesh = rectangle(width=2.2, height=0.41)
+    v = np.stack([mesh.points[:, 1] * (0.41 - mesh.points[:, 1]), 0 * mesh.points[:, 0]])
+    height, width = pixels(figures.streamlines(mesh, v, tmp_path / "v.png", title="v", unit="m/s")).shape[:2]
+    assert width > 900 and height > 300
+
+
+def test_convergence_says_the_observed_order_and_refuses_what_does_not_fit(tmp_path):
+    h = np.array([0.4, 0.2, 0.1])
+    errors = {"L2": h**2, "H1": [0.4, np.nan, 0.1]}
+    path = figures.convergence(tmp_path / "c.png", h, errors, orders={"L2": 2}, title="Poisson")
+    assert hues(pixels(path)) > 20
+    with pytest.raises(InputError, match="must be 3 numbers"):
+        figures.convergence(path, h, {"L2": [1.0]})
+    with pytest.raises(InputError, match="positive"):
+        figures.convergence(path, [0.1, 0.0], {})
+
+
+def test_a_drawing_shows_itself_in_notebooks_and_is_saved(tmp_path):
+    mesh = rectangle()
+    drawing = figures.draw(mesh, mesh.points[:, 0], kind="surface", title="u")
+    assert drawing._repr_png_().startswith(b"\x89PNG")
+    assert drawing.save(tmp_path / "u.png").read_bytes() == drawing.png
+    with pytest.raises(InputError, match="kind must be one of field"):
+        figures.draw(mesh, mesh.points[:, 0], kind="pie")

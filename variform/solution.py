@@ -8,13 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from variform.mesh import Mesh
 from variform.problem import Symbols
 from variform.quadrature import cell_quadrature
+
+if TYPE_CHECKING:
+    from variform.figures import Drawing
 
 Status = Literal["done", "failed", "interrupted"]
 
@@ -113,3 +116,18 @@ class Solution(ABC):
         rule = cell_quadrature(self.mesh, degree)
         values = self.at(rule.x, **at)
         return (values if function is None else function(values)) @ rule.w
+
+    def plot(self, field: str | None = None, kind: str | None = None) -> Drawing:
+        """A picture of one field at the last time: notebooks show it, `.save(path)` writes the PNG.
+
+        Args:
+            field: name of the field; the first by default.
+            kind: "field" by default, "surface" (scalars in the plane), "warped" or "streamlines" (vectors).
+
+        Raises:
+            InputError: another kind, or a field that this kind does not show.
+            ComputationError: this machine cannot render.
+        """
+        from variform.figures import draw
+
+        return draw(self.drawn, self.nodal(field), kind=kind or "field", title=field or "")

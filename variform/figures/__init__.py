@@ -1,0 +1,7 @@
+"""Pictures of fields on a mesh: PyVista renders the body off-screen, matplotlib sets the words, axes and scales."""
+
+from variform.figures.drawing import Drawing, draw
+from variform.figures.lines import convergence
+from variform.figures.pictures import comparison, field, streamlines, surface, warped
+
+__all__ = ["Drawing", "comparison", "convergence", "draw", "field", "streamlines", "surface", "warped"]
