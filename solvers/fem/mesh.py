@@ -64,6 +64,9 @@ def distribute(mesh: Mesh, comm: MPI.Comm = MPI.COMM_WORLD) -> DistributedMesh:
     """Partition a mesh that every rank holds whole."""
     cells, points = (mesh.nodes, mesh.points) if comm.rank == 0 else (mesh.nodes[:0], mesh.points[:0])
     element = ufl.Mesh(basix.ufl.element("Lagrange", mesh.cell_type, mesh.order, shape=(mesh.dim,)))
-    distributed = dolfinx.mesh.create_mesh(comm, cells, element, points)
+    # Integrals over facets between two ranks need the cells on both sides.
+    ghosts = dolfinx.mesh.GhostMode.shared_facet
+    partitioner = dolfinx.mesh.create_cell_partitioner(dolfinx.graph.partitioner(), ghosts, 2)
+    distributed = dolfinx.mesh.create_mesh(comm, cells, element, points, partitioner)
     distributed.topology.create_connectivity(mesh.dim - 1, mesh.dim)  # exterior facets are found by it
     return DistributedMesh(mesh, distributed)

@@ -238,7 +238,7 @@ class System:
         Three signs of one: it maps a constant or a rigid motion to zero; it does not map to zero what a Mean condition
         takes for free; the direct solver met more null pivots than that.
         """
-        if failed is not None and not self.A.assembled:
+        if not self.A.assembled:  # Newton's method failed before its first step, or had nothing to do
             return
         A, name = self._reduced, self.discrete.problem.name
         fixed = modes.constrained_modes(self.discrete)
