@@ -37,8 +37,8 @@ from variform.forms import WeakForm
 from variform.problems.darcy import Darcy
 from variform.problems.poisson import Poisson
 from variform.solvers.fem.discretize import JIT, discretize
-from variform.solvers.fem.mesh import distribute
 from variform.solvers.fem.linear import MULTIGRID
+from variform.solvers.fem.mesh import distribute
 
 RESULTS = Path(__file__).parent / "results"
 REPEATS = 9

@@ -103,5 +103,5 @@ def facet_quadrature(mesh: Mesh, degree: int, facets: np.ndarray) -> Quadrature:
     gradient = np.vstack([-np.ones(mesh.dim), np.eye(mesh.dim)])[opposite]
     normal = -np.einsum("mj,mqji->mqi", gradient, np.linalg.inv(J))
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    w = np.broadcast_to(scale * weights, x.shape[:2])
+    w = np.ones(x.shape[:2]) * scale * weights
     return Quadrature(x.reshape(-1, mesh.dim).T, w.ravel(), normal.reshape(-1, mesh.dim).T)
