@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -115,3 +115,78 @@ def observed_rates(h: Sequence[float], errors: Sequence[float]) -> np.ndarray:
     if not (np.all(h > 0) and np.all(errors > 0)):
         raise ValueError(f"sizes and errors must be positive, got {h} and {errors}")
     return np.log(errors[:-1] / errors[1:]) / np.log(h[:-1] / h[1:])
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """What three meshes say of a quantity; NaN where they do not say it.
+
+    Args:
+        kind: how the three values follow each other. Monotone: each difference is a part of the one before, of the
+            same sign; oscillatory: of the other sign; divergent: they do not shrink; constant: the last two are equal.
+        order: observed order of convergence [-].
+        limit: Richardson's extrapolation to h = 0 [unit of the quantity], of monotone values only.
+        gci: grid convergence index of the finest mesh, an estimated bound of its relative error [-].
+    """
+
+    kind: Literal["monotone", "oscillatory", "divergent", "constant"]
+    order: float = float("nan")
+    limit: float = float("nan")
+    gci: float = float("nan")
+
+
+SAFETY = 1.25
+"""Factor of the grid convergence index for three meshes and an observed order."""
+
+
+def extrapolate(h: Sequence[float], values: Sequence[float]) -> Extrapolation:
+    """Richardson's extrapolation and the grid convergence index from the last three meshes.
+
+    With f1, f2, f3 on the meshes h1 < h2 < h3, r21 = h2 / h1, r32 = h3 / h2 and s the sign of (f3 - f2) / (f2 - f1):
+
+        p = (log|(f3 - f2) / (f2 - f1)| + q(p)) / log(r21),   q(p) = log((r21^p - s) / (r32^p - s)),
+        limit = (r21^p f1 - f2) / (r21^p - 1),
+        GCI = 1.25 |(f1 - f2) / f1| / (r21^p - 1).
+
+    Args:
+        h: mesh sizes [m], decreasing.
+        values: the quantity on each mesh.
+
+    Raises:
+        ValueError: fewer than three sizes, unequal lengths, or sizes that do not decrease.
+
+    Example:
+        >>> extrapolate([0.4, 0.2, 0.1], [1.16, 1.04, 1.01]).limit  # 1 + h^2
+        1.0
+
+    Source: Celik et al., J. Fluids Eng. 130 (2008), 078001; Roache, J. Fluids Eng. 116 (1994), 405. Celik's absolute
+    value in p is left out: it would give values that drift apart a positive order.
+    """
+    h, values = np.asarray(h, dtype=float), np.asarray(values, dtype=float)
+    if h.shape != values.shape or len(h) < 3 or not (np.all(np.diff(h) < 0) and h[-1] > 0):
+        raise ValueError(f"need three or more decreasing sizes and as many values, got {h} and {values}")
+    (h3, h2, h1), (f3, f2, f1) = h[-3:], values[-3:]
+    if f2 == f1:
+        return Extrapolation("constant", limit=float(f1), gci=0.0)
+    ratio, r21, r32 = (f3 - f2) / (f2 - f1), h2 / h1, h3 / h2
+    order = _order(ratio, r21, r32)
+    if not order > 0:
+        return Extrapolation("divergent", order)
+    gain = r21**order - 1
+    gci = SAFETY * abs((f1 - f2) / f1) / gain if f1 else float("nan")
+    if ratio < 0:
+        return Extrapolation("oscillatory", order, gci=float(gci))
+    return Extrapolation("monotone", order, float(f1 + (f1 - f2) / gain), float(gci))
+
+
+def _order(ratio: float, r21: float, r32: float) -> float:
+    """The observed order p by fixed-point iteration from q = 0, which is the answer where r21 = r32."""
+    if ratio == 0:
+        return float("-inf")
+    p, s = np.log(abs(ratio)) / np.log(r21), np.sign(ratio)
+    for _ in range(100):
+        above, below = r21**p - s, r32**p - s
+        if not above * below > 0:
+            return float(min(p, 0.0))
+        p = (np.log(abs(ratio)) + np.log(above / below)) / np.log(r21)
+    return float(p)

@@ -70,6 +70,10 @@ def jacobian(rows: Tensor, tape: Tape) -> Tensor:
     made = [value for _, linear in tape for value in linear.values()]
     result = []
     for row in rows:
+        if not row.requires_grad:  # a condition that holds whatever the network is, such as no flux of a pressure
+            size = sum(len(linear[()]) * (len(inputs[()]) + 1) for inputs, linear in tape)
+            result.append(row.new_zeros(len(row), size))
+            continue
         gradients = iter(torch.autograd.grad(row.sum(), made, retain_graph=True, materialize_grads=True))
         parts = []
         for inputs, linear in tape:

@@ -15,7 +15,7 @@ from variform.forms.interpret import Interpreter, lower
 from variform.forms.pointwise import At, Directions, PointwiseForm
 from variform.mesh import Mesh
 from variform.meshes import Geometry
-from variform.problem import Problem, resolve
+from variform.problem import Dirichlet, Periodic, Problem, resolve
 from variform.solvers.neural.jets import closure, jet_of, product
 from variform.solvers.neural.mlp import MLP, Tape
 from variform.solvers.neural.points import Points, region_numbers
@@ -36,6 +36,7 @@ class Trial:
     """
 
     def __init__(self, problem: Problem, geometry: Geometry, mesh: Mesh, width: int, depth: int) -> None:
+        check_conditions(problem)
         self.problem, self.geometry, self.mesh = problem, geometry, mesh
         self.form = PointwiseForm(problem, mesh.dim, tuple(mesh.regions), tuple(mesh.boundaries))
         self.outputs = [(f, c) for f, spec in problem.fields.items() for c in np.ndindex(*spec.shape)]
@@ -205,3 +206,24 @@ def _stacked(jets: Iterable[dict[Directions, Tensor]]) -> dict[Directions, Tenso
     """One axis for the components ahead of the points."""
     jets = list(jets)
     return {axes: torch.stack([jet[axes] for jet in jets]) for axes in jets[0]}
+
+
+def check_conditions(problem: Problem) -> None:
+    """Refuse what no trial function here meets: conditions on components, points and means, and H(div) or H(curl).
+
+    Raises:
+        InputError: with the condition or the element.
+    """
+    for name, field in problem.fields.items():
+        if field.element not in ("Lagrange", "DG"):
+            raise InputError(f"field {name!r} is of element {field.element}: only finite elements take it")
+    for condition in problem.conditions:
+        if not isinstance(condition, (Dirichlet, Periodic)):
+            raise InputError(
+                f"{type(condition).__name__}({condition.field!r}): only finite elements take this condition"
+            )
+        if isinstance(condition, Dirichlet) and condition.component is not None:
+            raise InputError(
+                f"a Dirichlet condition on component {condition.component} of {condition.field!r}: "
+                "only finite elements take one on a single component"
+            )

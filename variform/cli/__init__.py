@@ -9,10 +9,12 @@ import typer
 
 from variform import __version__
 from variform.cli.bench import bench
+from variform.cli.converge import converge
 from variform.cli.doctor import doctor
 from variform.cli.mesh import mesh
 from variform.cli.output import guarded, leave
 from variform.cli.problems import problems
+from variform.cli.runs import runs
 from variform.cli.show import show
 from variform.cli.solve import solve
 
@@ -21,7 +23,7 @@ UsageError = typer.BadParameter.__base__  # typer names only its subclass
 # trained in 11 s so, and in 4 s like this. It must be said before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-COMMANDS = [problems, solve, bench, show, doctor]
+COMMANDS = [problems, solve, converge, bench, runs, show, doctor]
 
 app = typer.Typer(
     no_args_is_help=True,

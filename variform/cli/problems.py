@@ -93,17 +93,15 @@ def _dim(problem: Problem) -> int | None:
 
 
 def _methods(problem: Problem) -> list[str]:
-    """Methods that the elements and the equation do not rule out at a glance.
-
-    Networks know no finite elements but continuous ones and no multipliers; ritz needs an energy of a stationary problem.
+    """Finite elements, and Ritz where there is an energy that a network can take. Whether a PINN can solve it is not
+    told: its strong form must be derived first, which takes long.
     """
-    from variform.problem import Problem
+    from variform.problem import Dirichlet, Periodic, Problem
 
-    methods = ["fem"]
-    if all(field.element == "Lagrange" for field in problem.fields.values()):
-        has_energy = type(problem).energy is not Problem.energy
-        methods += ["ritz"] if has_energy and problem.time is None else []
-    return methods
+    has_energy = type(problem).energy is not Problem.energy and problem.time is None
+    plain = all(field.element == "Lagrange" for field in problem.fields.values())
+    simple = all(isinstance(c, Dirichlet | Periodic) and not getattr(c, "component", None) for c in problem.conditions)
+    return ["fem", *(["ritz"] if has_energy and plain and simple else [])]
 
 
 def _fields(problem: Problem) -> dict[str, Any]:

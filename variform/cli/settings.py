@@ -57,6 +57,8 @@ def parse_mesh(mesh: str | None, method: str, problem: Problem) -> dict[str, Any
         if cells < 1:
             raise InputError(f"--mesh must be 1 cell a side or more, or a mesh file, got {mesh}")
         return {"resolution" if method == "spectral" else "mesh": cells}
+    if _is_number(mesh):
+        raise InputError(f"--mesh must be a whole number of cells or a mesh file, got {mesh}")
     from variform import meshes
 
     if method == "spectral":
@@ -66,6 +68,14 @@ def parse_mesh(mesh: str | None, method: str, problem: Problem) -> dict[str, Any
     if stated and given.dim != stated:
         raise InputError(f"{mesh} is a {given.dim}D mesh, but {problem.name} is stated in {stated}D")
     return {"mesh": given}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _value(kind: type[Problem], name: str, text: str) -> Any:

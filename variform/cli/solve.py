@@ -232,5 +232,5 @@ def _drawings(field: Field, dim: int, values: np.ndarray) -> Iterator[tuple[str,
     )
     more = {"m/s": ("_streamlines", "streamlines"), "m": ("_deformed", "warped")}
     suffix, function = more.get(field.unit, ("", ""))
-    if is_vector and dim > 1 and hasattr(figures, function):
+    if is_vector and dim > 1 and function:
         yield suffix, getattr(figures, function), values

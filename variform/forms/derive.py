@@ -8,9 +8,10 @@ from typing import Any
 import ufl
 from ufl.algorithms import expand_derivatives, expand_indices
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
-from ufl.classes import Argument, Grad
+from ufl.classes import Argument, Conditional, Grad, SpatialCoordinate
 from ufl.corealg.map_dag import map_expr_dag
 from ufl.corealg.multifunction import MultiFunction
+from ufl.corealg.traversal import unique_pre_traversal
 
 from variform.errors import InputError
 
@@ -89,9 +90,25 @@ class _Substitute(MultiFunction):
 
 
 def strong_form(by_measure: dict[tuple[str, int | str], Term], region: int) -> Any:
-    """source - div(flux) in one region; valid where the coefficients are continuously differentiable."""
+    """source - div(flux) in one region; valid where the coefficients are continuously differentiable.
+
+    Raises:
+        InputError: a coefficient of the flux jumps where a condition in the coordinates says so.
+    """
     total = term_in(by_measure, region)
+    if any(_tests_place(node) for node in unique_pre_traversal(total.flux)):
+        raise InputError(
+            "a coefficient of the flux is a conditional in the coordinates: the strong form would miss its jump; "
+            "use fem or ritz, or regions"
+        )
     return _lowered(total.source - ufl.div(total.flux))
+
+
+def _tests_place(node: Any) -> bool:
+    """A conditional whose condition compares coordinates."""
+    return isinstance(node, Conditional) and any(
+        isinstance(part, SpatialCoordinate) for part in unique_pre_traversal(node.ufl_operands[0])
+    )
 
 
 def term_in(by_measure: dict[tuple[str, int | str], Term], region: int) -> Term:

@@ -76,6 +76,8 @@ class _Symbolic(Interpreter):
     def _scalar_operation(self, o: Any, kind: type, a: Any, b: Any = 0.0) -> Any:
         if kind in _SYMPY:
             return _SYMPY[kind](a)
+        if kind is classes.Atan2:
+            return sympy.atan2(a, b)
         if kind in (classes.MinValue, classes.MaxValue):
             return (sympy.Min if kind is classes.MinValue else sympy.Max)(a, b)
         return super()._scalar_operation(o, kind, a, b)

@@ -127,7 +127,9 @@ class Interpreter:
         if kind is classes.Product:
             return _product(a, b)
         if kind is classes.Division:
-            return 0.0 if _is(a, 0.0) else a / b
+            if _is(a, 0.0):
+                return 0.0
+            return a * math.inf if _is(b, 0.0) else a / b  # as tensors divide: a conditional may not take this branch
         if kind is classes.Power:
             return a**b
         if kind in FUNCTIONS:

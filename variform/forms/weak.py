@@ -64,6 +64,12 @@ class WeakForm:
         device: str | torch.device = "cpu",
     ) -> None:
         self.problem, self.mesh, self.dtype, self.device = problem, mesh, dtype, torch.device(device)
+        for name, field in problem.fields.items():
+            if field.element not in ("Lagrange", "DG") or (field.element == "DG" and (degree or field.degree) > 0):
+                raise InputError(
+                    f"field {name!r} is of element {field.element} {field.degree}: "
+                    "the torch form takes Lagrange elements and piecewise constants"
+                )
         degrees = {name: degree or field.degree for name, field in problem.fields.items()}
         top = max(degrees.values())
         self.quadrature_degree = quadrature_degree or quadrature.quadrature_degree(top)
