@@ -63,7 +63,7 @@ class Block(Problem):
         return UnitCube()
 
     def energy(self, s):
-        u, e = s.u["u"], sym(grad(s.u["u"]))
+        e = sym(grad(s.u["u"]))
         return (inner(e, e) + tr(e) ** 2 / 2) * s.dx - self.work(s)
 
     def work(self, s):
@@ -163,7 +163,7 @@ def test_options_for_petsc_are_taken_and_wrong_ones_are_refused():
     problem = load("poisson")()
     ours, theirs = solve(problem, mesh=8), solve(problem, mesh=8, petsc="-ksp_type gmres -pc_type ilu")
     assert ours.at(POINTS) == pytest.approx(theirs.at(POINTS), abs=1e-9)
-    with pytest.raises(InputError, match="does not know.*ksp_tipe"):
+    with pytest.raises(InputError, match=r"does not know.*ksp_tipe"):
         solve(problem, mesh=8, petsc="ksp_tipe=gmres")
     with pytest.raises(InputError, match="PETSc refuses pc_type=hypre"):
         solve(problem, mesh=8, petsc="pc_type=hypre")
