@@ -17,8 +17,6 @@ from variform.problem import Problem
 from variform.quadrature import cell_quadrature
 from variform.solution import Solution
 
-START = {1: 16, 2: 8, 3: 4}
-"""Cells a side of the coarsest mesh, by dimension."""
 NORMS = ("relative_l2", "relative_h1", "relative_energy")
 TOLERANCE = 0.1
 """By how much a last rate may differ from theory."""
@@ -159,7 +157,8 @@ def study(
 
     Args:
         levels: how many, two or more.
-        mesh: the coarsest mesh, or its number of cells a side of the problem's own domain; START by default.
+        mesh: the coarsest mesh, or its number of cells a side of the problem's own domain; a quarter of its
+            usual number by default.
         options: of the finite-element `solve`.
 
     Raises:
@@ -200,7 +199,7 @@ def _meshes(problem: Problem, start: Mesh | int | None, levels: int) -> Iterator
     if start is None or isinstance(start, int):
         geometry = problem.geometry(problem.p)
         if not isinstance(geometry, MeshGeometry):
-            yield from ({"mesh": (start or START[geometry.dim]) * 2**i} for i in range(levels))
+            yield from ({"mesh": (start or max(1, geometry.default_cells // 4)) * 2**i} for i in range(levels))
             return
         start = geometry.given
     for i in range(levels):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 RTOL = 1e-10
-REPEATS = 5
+REPEATS = 3
 
 
 def ours(n: int) -> Callable[[], dict[str, Any]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sympy
 from ufl import Identity, det, dot, grad, inner, ln
 
 from variform.meshes import Box, UnitCube, UnitSquare
 from variform.problem import Continuation, Dirichlet, Field, Problem
-from variform.problems.linear_elasticity import POISSON, YOUNG, lame
-from variform.problems.manufactured import divergence, gradient, to_ufl, x, y
+from variform.problems.linear_elasticity import CONSTANTS, lame
+from variform.problems.manufactured import divergence, gradient, symbol, to_ufl
 from variform.task import Parameter
 
 
@@ -107,18 +106,20 @@ class HyperelasticityManufactured(NeoHookean):
 
     fields = {"u": Field("displacement", unit="m", shape=(2,))}
     conditions = [Dirichlet("u", 0.0)]
-    solution = [a * sympy.sin(sympy.pi * x) * sympy.sin(sympy.pi * y) / 20 for a in (sympy.exp(x), 2 * y)]
+    solution = [f"{a}*sin(pi*x)*sin(pi*y)/20" for a in ("exp(x)", "2*y")]
 
     def geometry(self, p):
         return UnitSquare()
 
     def work(self, s, u):
         force = [-entry for entry in divergence(self.exact_stress())]
-        return dot(to_ufl(force, YOUNG, POISSON)(s.x, 0.0, s.p.young, s.p.poisson), u) * s.dx
+        return dot(to_ufl(force, *CONSTANTS)(s.x, 0.0, s.p.young, s.p.poisson), u) * s.dx
 
     def exact_stress(self):
         """P of the solution, a sympy tensor."""
-        lam, mu = lame(YOUNG, POISSON)
+        import sympy
+
+        lam, mu = lame(*map(symbol, CONSTANTS))
         F = sympy.eye(2) + sympy.Matrix(gradient(self.solution))
         inverse = F.adjugate().T / F.det()
         return (mu * (F - inverse) + lam * sympy.log(F.det()) * inverse).tolist()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sympy
 from ufl import div, dot, inner
 
 from variform.meshes import UnitSquare
 from variform.problem import Dirichlet, Field, Problem
-from variform.problems.manufactured import divergence, gradient, to_ufl, x, y
+from variform.problems.manufactured import divergence, gradient, symbol, symbolic, to_ufl
 from variform.quadrature import cell_quadrature
 from variform.task import Parameter
 
@@ -28,16 +27,19 @@ class MixedDarcy(Problem):
     }
     parameters = {"permeability": Parameter("k0", default=1.0, unit="m^2/(Pa s)", above=0.0)}
     conditions = [Dirichlet("q", lambda x, t, p: MixedDarcy.flow(x, p), on=("bottom", "top"))]
-    pressure = x + x**2 * y * (1 - y)
-    flux = [-(1 + x * y / 2) * slope for slope in gradient(pressure)]
-    supply = divergence(flux)
+    pressure = "x + x**2*y*(1 - y)"
 
     def geometry(self, p):
         return UnitSquare()
 
     @classmethod
     def flow(cls, x, p):
-        return p.permeability * to_ufl(cls.flux)(x)
+        return p.permeability * to_ufl(cls.flux())(x)
+
+    @classmethod
+    def flux(cls):
+        """q / k0."""
+        return [-symbolic("1 + x*y/2") * slope for slope in gradient(cls.pressure)]
 
     def residual(self, s, v):
         (q, w), (p, r) = (s.u["q"], v["q"]), (s.u["p"], v["p"])
@@ -47,7 +49,7 @@ class MixedDarcy(Problem):
         return inside + supply + to_ufl(self.pressure)(s.x) * dot(w, s.n) * s.ds("left", "right")
 
     def source(self, x, p):
-        return p.permeability * to_ufl(self.supply)(x)
+        return p.permeability * to_ufl(divergence(self.flux()))(x)
 
     def exact(self, x, t, p):
         return {"q": self.flow(x, p), "p": to_ufl(self.pressure)(x)}
@@ -56,7 +58,10 @@ class MixedDarcy(Problem):
         """mass_balance [m^2/s] is what the fullest cell gains or loses: the largest integral of div q - f over one."""
         rule = cell_quadrature(solution.mesh, 5)
         slopes = solution.at(rule.x, field="q", derivatives=1)
-        supply = self.values["permeability"] * sympy.lambdify((x, y), self.supply, "numpy")(*rule.x)
+        from sympy import lambdify
+
+        function = lambdify([symbol("x"), symbol("y")], divergence(self.flux()), "numpy")
+        supply = self.values["permeability"] * function(*rule.x)
         gain = (slopes[0, 0] + slopes[1, 1] - supply) * rule.w
         return {"mass_balance": float(abs(gain.reshape(len(solution.mesh.cells), -1).sum(axis=1)).max())}
 
