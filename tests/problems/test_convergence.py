@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from variform.benchmarks.metrics import observed_rates
+from variform.forms.symbols import abstract_symbols
 from variform.problem import Problem
 from variform.problems import CATALOGUE, load
 from variform.solvers.fem import solve
@@ -12,10 +13,11 @@ from variform.solvers.fem import solve
 LEVELS = {1: (32, 64, 128), 2: (16, 32, 64), 3: (4, 8, 16)}
 FINER = {
     "kovasznay": (32, 64),  # the pressure is in the asymptotic range from there on
-    "advection_diffusion": (32, 64, 128),  # as is a layer of width 0.01
+    "advection_diffusion": (128, 256),  # as is a layer of width 0.01
     "elasticity_3d": (6, 12),
 }
 """Levels where those by dimension do not do."""
+ROUNDING = 1e-9
 QUICK = (
     *("poisson_manufactured", "poisson_3d_manufactured", "darcy_manufactured", "mixed_darcy", "linear_elasticity"),
     *("hyperelasticity_manufactured", "p_laplace_manufactured", "plate_manufactured", "stokes_manufactured"),
@@ -23,11 +25,13 @@ QUICK = (
 
 
 def is_smooth(name: str) -> bool:
-    kind = load(name)
-    if kind.exact is Problem.exact or kind.time is not None:
+    problem = load(name)()
+    if type(problem).exact is Problem.exact or problem.time is not None:
         return False
-    problem = kind()
-    return bool(problem.orders({field: f.degree for field, f in problem.fields.items()}))
+    s, _ = abstract_symbols(problem, problem.geometry(problem.p).dim)
+    return problem.exact(s.x, s.t, s.p) is not None and bool(
+        problem.orders({field: f.degree for field, f in problem.fields.items()})
+    )
 
 
 SMOOTH = [name for name in CATALOGUE if is_smooth(name)]
@@ -39,10 +43,11 @@ def test_the_last_rate_is_that_of_theory(name):
     dim = problem.geometry(problem.p).dim
     cells = FINER.get(name, LEVELS[dim])
     solutions = [solve(problem, mesh=n) for n in cells]
-    degrees = {field: int(text.split()[-1]) for field, text in solutions[0].discretization["elements"].items()}
-    for field, orders in problem.orders(degrees).items():
+    for field, orders in problem.orders({f: spec.degree for f, spec in problem.fields.items()}).items():
         errors = [solution.exact_errors(field) for solution in solutions]
         for norm, order in orders.items():
+            if errors[0][norm] < ROUNDING:  # the solution lies in the space
+                continue
             rates = observed_rates([1 / n for n in cells], [e[norm] for e in errors])
             assert rates[-1] == pytest.approx(order, abs=0.1), f"{field} {norm}: {[e[norm] for e in errors]}, {rates}"
 

@@ -1,6 +1,7 @@
 """Finite elements: the observed order is the theoretical one; exact in their own space; the same on any rank count."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -347,3 +348,28 @@ def test_two_ranks_give_the_solution_of_one(tmp_path):
         assert np.isnan(one[:, -1]).all() and np.isnan(two[:, -1]).all()
         scale = abs(one[:, :-1]).max(axis=1, keepdims=True)
         assert (abs(one - two)[:, :-1] < 1e-12 * scale).all()
+
+
+COUNT = """
+from pathlib import Path
+import os
+from variform.problems import load
+from variform.solvers.fem import solve
+
+def compiled():
+    return len(list(Path(os.environ["XDG_CACHE_HOME"]).rglob("*.so")))
+
+solve(load("poisson")(), mesh=4)
+first = compiled()
+solve(load("poisson")(conductivity=2.0, source=3.0), mesh=4)
+solve(load("poisson")(conductivity=0.5), mesh=8)
+print(first, compiled())
+"""
+
+
+def test_another_parameter_value_compiles_nothing(tmp_path):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, env=environment, check=False)
+    assert run.returncode == 0, run.stderr
+    first, last = map(int, run.stdout.split())
+    assert first == last > 0
