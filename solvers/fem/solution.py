@@ -13,6 +13,7 @@ import ufl
 from dolfinx import fem
 from mpi4py import MPI
 
+from variform import meshes
 from variform.errors import InputError, unknown
 from variform.mesh import Mesh
 from variform.problem import Mean, Symbols
@@ -175,6 +176,13 @@ class FemSolution(Solution):
             norms["relative_energy"] = lambda e: ufl.replace(a, {v: e, w: e})
         squares = {norm: (integral(of(error)), integral(of(truth))) for norm, of in norms.items()}
         return {norm: float(np.sqrt(e / size)) if size else float("nan") for norm, (e, size) in squares.items()}
+
+    def write(self, path: Path | str) -> None:
+        """All fields at the last time as a `.vtu` or `.vtkhdf` file, by the first rank; collective."""
+        values = {name: self.nodal(name) for name in self._discrete.u}
+        if self._discrete.comm.rank == 0:
+            meshes.write(Path(path), self.drawn, values)
+        self._discrete.comm.barrier()
 
     def save(self, folder: Path) -> Path:
         """A checkpoint of the last state, from which `solve` starts on any number of ranks; collective."""

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import pyvista
 import ufl
 from ufl import as_vector, cos, div, dot, grad, inner, pi, sin, sym, tr
 
+from variform import table
 from variform.errors import ComputationError, InputError
 from variform.meshes import Disk, Rectangle, UnitCube, UnitSquare
 from variform.problem import Continuation, Dirichlet, Field, Mean, NoRigidMotion, Periodic, Point, Problem
@@ -283,3 +285,41 @@ def test_elements_of_h_div_conserve_mass_in_each_cell():
     outflow = solution.functional(lambda s: dot(s.u["q"], s.n) * s.ds)
     assert outflow == pytest.approx(2 * (1 - np.cos(1)), rel=1e-6)
     assert rows > 0
+
+
+class Furnace(Problem):
+    """lap T = 0 with a measured temperature on the left, and a measured flux on the right; both come from tables."""
+
+    fields = {"T": Field("temperature", unit="K")}
+    parameters = {
+        "wall": Parameter("measured temperature", default=0.0, unit="K", field=True),
+        "flux": Parameter("measured flux", default=0.0, unit="K/m", field=True),
+    }
+    conditions = [Dirichlet("T", lambda x, t, p: p.wall, on="left")]
+
+    def geometry(self, p):
+        return UnitSquare()
+
+    def energy(self, s):
+        return inner(grad(s.u["T"]), grad(s.u["T"])) / 2 * s.dx - s.p.flux * s.u["T"] * s.ds("right")
+
+
+def test_boundary_values_and_fluxes_come_from_tables(tmp_path):
+    wall, flux = tmp_path / "wall.csv", tmp_path / "flux.csv"
+    wall.write_text("y,value\n0,300\n0.25,350\n1,320\n")
+    flux.write_text("x,y,value\n1,0,2\n1,1,4\n0,0,2\n0,1,4\n")
+    given = {p.stem: table.read(p, p.stem, Furnace.parameters[p.stem]) for p in (wall, flux)}
+    solution = solve(Furnace(**given), mesh=8)
+    y = np.linspace(0, 1, 9)
+    measured = np.interp(y, [0, 0.25, 1], [300, 350, 320])
+    assert solution.at(np.stack([0 * y, y])) == pytest.approx(measured, rel=1e-10)
+    assert solution.reaction("T", "left") == pytest.approx(-3.0, rel=1e-8)  # all that comes in on the right
+
+
+@pytest.mark.parametrize("suffix", [".vtu", ".vtkhdf"])
+def test_files_hold_the_nodal_values(tmp_path, suffix):
+    solution = solve(Stokes(), mesh=4)
+    solution.write(tmp_path / f"flow{suffix}")
+    grid = pyvista.read(tmp_path / f"flow{suffix}")
+    assert grid.point_data["u"][:, :2] == pytest.approx(solution.nodal("u").T, abs=1e-14)
+    assert grid.point_data["p"] == pytest.approx(solution.nodal("p"), abs=1e-14)
