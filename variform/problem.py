@@ -184,6 +184,8 @@ class Problem(Task):
         for name, field in self.fields.items():
             if field.element not in ELEMENTS:
                 raise unknown(f"element of field {name!r}", field.element, ELEMENTS)
+            if field.element == "Real" and field.shape:
+                raise InputError(f"field {name!r}: a Real field is one number; state several fields")
         for condition in self.conditions:
             if condition.field not in self.fields:
                 raise unknown(f"field in a condition of {self.name}", condition.field, self.fields)

@@ -67,12 +67,13 @@ class Parameter:
             for region in given:
                 if region not in self.default:
                     raise unknown(f"region of parameter {name!r}", region, self.default)
-            return {r: self._number(f"{name}.{r}", given.get(r, d)) for r, d in self.default.items()}
+            return {r: self.validate_number(f"{name}.{r}", given.get(r, d)) for r, d in self.default.items()}
         if self.field and callable(value):
             return value
-        return self._number(name, value)
+        return self.validate_number(name, value)
 
-    def _number(self, name: str, value: Any) -> float:
+    def validate_number(self, name: str, value: Any) -> float:
+        """Return one value as a float; raise InputError if it is not allowed."""
         try:
             number = float(value)
         except (TypeError, ValueError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import h5py
 
@@ -38,24 +39,36 @@ def write(path: Path, discrete: Discrete) -> Path:
     """Write the present state, atomically, by the first rank; collective."""
     mesh, comm = discrete.domain.source, discrete.comm
     dofs = {name: _by_cell(u, mesh, comm) for name, u in discrete.u.items()}
+    error = None
     if comm.rank == 0:
-        with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-            file.attrs.update(format=FORMAT, problem=discrete.problem.name)
-            group = file.create_group("mesh")
-            group["points"], group["cells"] = mesh.points, mesh.cells
-            if mesh.edge_nodes is not None:
-                group["edge_nodes"] = mesh.edge_nodes
-            for kind in ("regions", "boundaries"):
-                parts = group.create_group(kind, track_order=True)
-                for name, members in getattr(mesh, kind).items():
-                    parts[name.replace("/", "|")] = members
-            for name, values in dofs.items():
-                file[f"fields/{name}"] = values
-                file[f"fields/{name}"].attrs.update(
-                    element=discrete.problem.fields[name].element, degree=discrete.degrees[name]
-                )
-    comm.barrier()
+        try:
+            _write(path, discrete, dofs)
+        except OSError as caught:  # every rank must hear of it: the others would wait
+            error = caught
+    error = comm.bcast(error)
+    if error is not None:
+        raise error
     return path
+
+
+def _write(path: Path, discrete: Discrete, dofs: dict[str, np.ndarray]) -> None:
+    mesh = discrete.domain.source
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(format=FORMAT, problem=discrete.problem.name)
+        group = file.create_group("mesh")
+        group["points"], group["cells"] = mesh.points, mesh.cells
+        if mesh.edge_nodes is not None:
+            group["edge_nodes"] = mesh.edge_nodes
+        for kind in ("regions", "boundaries"):
+            parts = group.create_group(kind, track_order=True)
+            for name, members in getattr(mesh, kind).items():
+                parts[quote(name, safe="")] = members
+        for name, values in dofs.items():
+            file[f"fields/{name}"] = values
+            file[f"fields/{name}"].attrs.update(
+                element=discrete.problem.fields[name].element, degree=discrete.degrees[name]
+            )
 
 
 def read(path: Path) -> Stored:
@@ -76,8 +89,8 @@ def read(path: Path) -> Stored:
             mesh = Mesh(
                 group["points"][:],
                 group["cells"][:],
-                {name.replace("|", "/"): members[:] for name, members in group["regions"].items()},
-                {name.replace("|", "/"): members[:] for name, members in group["boundaries"].items()},
+                {unquote(name): members[:] for name, members in group["regions"].items()},
+                {unquote(name): members[:] for name, members in group["boundaries"].items()},
                 group["edge_nodes"][:] if "edge_nodes" in group else None,
             )
             fields = {

@@ -12,6 +12,7 @@ import numpy as np
 import ufl
 from dolfinx import fem
 from mpi4py import MPI
+from ufl.corealg.traversal import traverse_unique_terminals
 
 from variform.errors import InputError, unknown
 from variform.forms.symbols import checked_residual
@@ -144,7 +145,7 @@ def discretize(problem: Problem, domain: DistributedMesh, degree: int | None = N
         t=fem.Constant(mesh, 0.0 if problem.time is None else float(problem.time[0])),
         p=SimpleNamespace(**{name: _parameter(problem, name, mesh, max(top, 1)) for name in problem.parameters}),
         n=ufl.FacetNormal(mesh),
-        h=ufl.CellDiameter(mesh),
+        h=ufl.CellDiameter(mesh) if domain.source.order == 1 else _diameters(mesh),
         dx=NamedMeasure(cells, domain.regions, "region"),
         ds=NamedMeasure(facets, domain.boundaries, "boundary"),
         dS=ufl.Measure("dS", mesh, metadata=metadata),
@@ -163,7 +164,7 @@ def degrees_of(problem: Problem, degree: int | None) -> dict[str, int]:
         InputError: so low a degree that a field would fall below the lowest of its family.
     """
     own = {name: f.degree for name, f in problem.fields.items() if f.element != "Real"}
-    raised = 0 if degree is None else degree - max(own.values())
+    raised = 0 if degree is None or not own else degree - max(own.values())
     degrees = {name: k + raised for name, k in own.items()}
     for name, k in degrees.items():
         family = problem.fields[name].element
@@ -191,13 +192,20 @@ def interpolant(V: fem.FunctionSpace, value: Any) -> Any:
     """What `Function.interpolate` takes: compiled once, evaluated as often as time changes."""
     if callable(value) and not isinstance(value, ufl.core.expr.Expr):
         dim = V.mesh.geometry.dim
-        return lambda x: value(x[:dim])
-    try:
-        # UFL folds a vector of zeros to one Zero, which has a shape but no entries to compile.
-        number = 0.0 if isinstance(value, ufl.classes.Zero) else np.float64(value)
-    except (TypeError, ValueError):
+        return lambda x: np.zeros((*V.value_shape, x.shape[1])) + np.asarray(value(x[:dim]))
+    if isinstance(value, ufl.core.expr.Expr) and not _is_constant(value):
         return fem.Expression(value, V.element.interpolation_points, jit_options=JIT, comm=V.mesh.comm)
+    # UFL folds a vector of zeros to one Zero, which has a shape but no entries to compile.
+    number = 0.0 if isinstance(value, ufl.classes.Zero) else np.float64(value)
     return lambda x: np.zeros((*V.value_shape, x.shape[1])) + np.reshape(number, (*np.shape(number), 1))
+
+
+def _is_constant(expression: Any) -> bool:
+    """Nothing but numbers: UFL can evaluate it, where it would look for the value of a function without end."""
+    return all(
+        isinstance(terminal, (ufl.classes.ConstantValue, ufl.classes.MultiIndex))
+        for terminal in traverse_unique_terminals(expression)
+    )
 
 
 def _test_functions(spaces: dict[str, fem.FunctionSpace]) -> dict[str, Any]:
@@ -215,11 +223,30 @@ def _parameter(problem: Problem, name: str, mesh: dolfinx.mesh.Mesh, degree: int
     space = ("Lagrange", degree) if spec.smooth else ("DG", 0)
     function = fem.Function(fem.functionspace(mesh, space), name=name)
     interpolate(function, value)
+    comm, values = mesh.comm, function.x.array
+    low = comm.allreduce(values.min(initial=np.inf), op=MPI.MIN)
+    high = comm.allreduce(values.max(initial=-np.inf), op=MPI.MAX)
+    for number in (low, high):
+        spec.validate_number(name, number)
+    return function
+
+
+def _diameters(mesh: dolfinx.mesh.Mesh) -> fem.Function:
+    """Diameter of each cell's vertices, one number a cell: UFL knows none of curved cells."""
+    function = fem.Function(fem.functionspace(mesh, ("DG", 0)), name="h")
+    topology = mesh.topology
+    cells = topology.index_map(topology.dim)
+    function.x.array[:] = mesh.h(topology.dim, np.arange(cells.size_local + cells.num_ghosts, dtype=np.int32))
     return function
 
 
 def _boundary(discrete: Discrete, condition: Dirichlet) -> Boundary:
     s, V = discrete.symbols, discrete.u[condition.field].function_space
+    if (element := discrete.problem.fields[condition.field].element) in ("DG", "Real"):
+        raise InputError(
+            f"a Dirichlet condition on {condition.field!r}: its element {element} has no unknowns on the boundary; "
+            "state the condition in the weak form"
+        )
     facets, fdim = discrete.facets(condition.names), discrete.domain.mesh.topology.dim - 1
     target, dofs, part = V, None, None
     if condition.component is None:
@@ -254,7 +281,7 @@ def _point(discrete: Discrete, condition: Point) -> Boundary:
     if len(condition.at) != dim:
         raise InputError(f"the point {condition.at} of {condition.field!r} needs {dim} coordinates")
     away = np.linalg.norm(x - np.array(condition.at), axis=1)
-    size = comm.allreduce(np.ptp(x, axis=0).max(initial=0.0), op=MPI.MAX)
+    size = comm.allreduce(abs(x).max(initial=0.0), op=MPI.MAX) or 1.0
     here = np.flatnonzero(away < 1e-8 * size).astype(np.int32)
     if comm.allreduce(len(here)) == 0:
         nearest = comm.allreduce(away.min(initial=np.inf), op=MPI.MIN)

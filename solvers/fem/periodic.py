@@ -23,6 +23,9 @@ def prolongation(fields: list[tuple[fem.FunctionSpace, tuple[int, ...]]]) -> PET
         InputError: the meshes of two opposite sides do not match.
     """
     comm = fields[0][0].mesh.comm
+    for V, axes in fields:
+        if axes and V.element.basix_element.discontinuous:
+            raise InputError("only Lagrange elements can be periodic")
     nodes = [_twins(V, axes) for V, axes in fields]
     sizes = [V.dofmap.bs for V, _ in fields]
     num_rows = sum(bs * len(upper) for bs, (_, _, upper) in zip(sizes, nodes, strict=True))
@@ -32,11 +35,10 @@ def prolongation(fields: list[tuple[fem.FunctionSpace, tuple[int, ...]]]) -> PET
     for bs, (x, twin, upper) in zip(sizes, nodes, strict=True):
         columns = column + bs * (np.cumsum(~upper) - 1)
         known = _table(comm, x[~upper], columns[~upper]) if comm.allreduce(int(upper.sum())) else {}
-        for i in np.flatnonzero(upper):
-            key = _key(twin[i])
-            if key not in known:
-                raise InputError("periodic sides do not match: a node on one has none opposite")
-            columns[i] = known[key]
+        found = [known.get(_key(twin[i])) for i in np.flatnonzero(upper)]
+        if comm.allreduce(found.count(None)):
+            raise InputError("periodic sides do not match: a node on one has none opposite")
+        columns[upper] = found
         for node, first in enumerate(columns):
             for component in range(bs):
                 P.setValue(row + node * bs + component, first + component, 1.0)
@@ -60,6 +62,9 @@ def _twins(V: fem.FunctionSpace, axes: tuple[int, ...]) -> tuple[np.ndarray, np.
     twin = x.copy()
     upper = np.zeros(owned, dtype=bool)
     for axis in axes:
+        sides = [int(np.isclose(x[:, axis], end, rtol=0, atol=1e-10).sum()) for end in (0.0, 1.0)]
+        if comm.allreduce(sides[0]) != comm.allreduce(sides[1]):
+            raise InputError("periodic sides do not match: one has more nodes than the other")
         on_side = np.isclose(x[:, axis], 1.0, rtol=0, atol=1e-10)
         twin[on_side, axis] = 0.0
         upper |= on_side

@@ -68,16 +68,17 @@ class FemSolution(Solution):
         shape, comm = V.value_shape, V.mesh.comm
         if self._element(function.name) == "Real":
             return np.full(len(mesh.points), self._number(function))
-        nodes = fem.functionspace(V.mesh, ("Lagrange", mesh.order, shape) if shape else ("Lagrange", mesh.order))
+        # In each cell by itself, and then the mean of all cells at a node: they differ for DG, RT and their like.
+        nodes = fem.functionspace(V.mesh, ("DG", mesh.order, shape) if shape else ("DG", mesh.order))
         values = fem.Function(nodes)
         values.interpolate(function)
         topology, bs = V.mesh.topology, nodes.dofmap.bs
         owned = topology.index_map(topology.dim).size_local
         by_cell = values.x.array.reshape(-1, bs)[nodes.dofmap.list[:owned]]
-        result = np.zeros((len(mesh.points), bs))
+        result, count = np.zeros((len(mesh.points), bs)), np.bincount(mesh.nodes.ravel(), minlength=len(mesh.points))
         for cells, part in comm.allgather((topology.original_cell_index[:owned], by_cell)):
-            result[mesh.nodes[cells]] = part
-        return result.T.reshape(*shape, -1)
+            np.add.at(result, mesh.nodes[cells], part)
+        return (result.T / np.maximum(count, 1)).reshape(*shape, -1)
 
     def functional(self, form: Callable[[Symbols], Any]) -> float:
         discrete = self._discrete
@@ -110,6 +111,8 @@ class FemSolution(Solution):
         names = (on,) if isinstance(on, str) else tuple(on)
         if field not in discrete.u:
             raise unknown("field", field, discrete.u)
+        if (element := self._element(field)) != "Lagrange":
+            raise InputError(f"the reaction of {field!r}: its element {element} has no values on the boundary to hold")
         dofs = discrete.dofs_on(field, names, component)
         for name in discrete.u:
             self._restore(name, None)
@@ -139,7 +142,10 @@ class FemSolution(Solution):
         exact = problem.by_field(problem.exact(s.x, s.t, s.p)).get(name)
         if exact is None:
             return {}
-        return self._errors(name, u, ufl.as_ufl(exact), 2 * max(discrete.degrees.values()) + 3)
+        exact = ufl.as_ufl(exact)
+        if isinstance(exact, ufl.classes.Zero):  # which knows no mesh
+            exact = 0 * u
+        return self._errors(name, u, exact, 2 * max(discrete.degrees.values()) + 3)
 
     def errors(self, reference: FemSolution, field: str | None = None) -> dict[str, float]:
         """Errors to another solution of the same problem, on its (finer) mesh; names as of `exact_errors`."""

@@ -69,7 +69,8 @@ def solve(
                 discrete, steps=steps, snapshots=snapshots, rtol=rtol, petsc=options, watch=watch, progress=progress
             )
     except ComputationError as error:
-        error.solution = _solution(discrete, [(None, _copy(discrete))], watch, {"rtol": rtol}, "failed")
+        time = None if problem.time is None else float(discrete.symbols.t.value)
+        error.solution = _solution(discrete, [(time, _copy(discrete))], watch, {"rtol": rtol}, "failed")
         raise
     return _solution(discrete, states, watch, {"rtol": rtol, "residual": system.residual_norm(), **counts}, "done")
 

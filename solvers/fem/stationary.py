@@ -60,6 +60,7 @@ def _follow(system: System) -> dict[str, int]:
             _restore(discrete, reached)
             step = step / 2 if step else 0.0
             if step < SMALLEST_STEP:
+                discrete.set_parameter(path.parameter, value(done))
                 raise ComputationError(
                     f"{error} (continuation in {path.parameter!r} from {path.start:g} to {wanted:g} "
                     f"reached {value(done):g})"

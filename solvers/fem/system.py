@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 import weakref
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import scipy.linalg
 import ufl
 from dolfinx import fem
 from dolfinx.fem import petsc as fp
 from petsc4py import PETSc
+from ufl.corealg.traversal import unique_pre_traversal
 
 from variform.errors import ComputationError, InputError
 from variform.solution import Stopwatch
@@ -20,6 +25,9 @@ from variform.solvers.fem.periodic import prolongation
 
 _numbers = itertools.count()
 
+SMALL_STEP = 1e-6
+"""Of Newton's method, relative: by its quadratic convergence the step after it is in the last digits."""
+
 
 class System:
     """F(u; v) = 0 for all v with Dirichlet, point and periodic conditions.
@@ -27,7 +35,7 @@ class System:
     Args:
         discrete: spaces, conditions and the functions that hold the solution.
         residual: the form; its Jacobian is derived.
-        rtol, atol: stopping of Newton's method (a linear form takes one step) and, relative, of the linear solver.
+        rtol: stopping of Newton's method (a linear form takes one step) and of the linear solver, both relative.
         constant: the Jacobian never changes: assemble and factor it once.
         petsc: PETSc options that override the chosen ones.
         watch: where the time goes: "compile", "assemble" and "solve".
@@ -42,7 +50,6 @@ class System:
         residual: ufl.Form,
         *,
         rtol: float = 1e-10,
-        atol: float = 1e-12,
         constant: bool = False,
         petsc: dict[str, Any] | None = None,
         watch: Stopwatch | None = None,
@@ -54,7 +61,7 @@ class System:
         with self.watch("compile"):
             F = _blocks(residual, discrete) if several else residual
             J = fp.derivative_block(F, self.u)
-            self.is_linear = not _depends_on(J, unknowns)
+            self.is_linear = not _depends_on(J, unknowns) and not switches(F, unknowns)
             self._F, self._J = fem.form(F, jit_options=JIT), fem.form(J, jit_options=JIT)
         kind = "mpi" if several else None
         spaces = [u.function_space for u in unknowns]
@@ -64,13 +71,13 @@ class System:
         if (layout := self._b.getAttr("_blocks")) is not None:
             self._context["_blocks"] = layout
         periodic = {name: discrete.problem.periodic_axes(name) for name in discrete.u}
+        if wrong := [n for n, axes in periodic.items() if axes and discrete.problem.fields[n].element != "Lagrange"]:
+            raise InputError(f"field {wrong[0]!r}: only Lagrange elements can be periodic")
         self._P = prolongation(list(zip(spaces, periodic.values(), strict=True))) if any(periodic.values()) else None
         self._options = {
             "snes_type": "ksponly" if self.is_linear else "newtonls",
             **({} if self.is_linear else {"snes_linesearch_type": "bt"}),
             "snes_rtol": rtol,
-            "snes_atol": atol,
-            "snes_stol": 0.0,
             "snes_max_it": 50,
             "snes_error_if_not_converged": True,
             "ksp_error_if_not_converged": True,
@@ -98,16 +105,21 @@ class System:
             ones = self.x.duplicate()
             ones.set(1.0)
             self._P.multTranspose(ones, self._copies)
+            self._check_twins()
         self._reduced = A
         self.snes = PETSc.SNES().create(A.comm)
         self.snes.setOptionsPrefix(self._prefix)
-        self.snes.setFunction(self._function, b)
+        # PETSc keeps what it calls: a strong reference would keep this system, its matrix and its factors for ever.
+        me = weakref.proxy(self)
+        self.snes.setFunction(lambda *arguments: me._function(*arguments), b)
+        if not self.is_linear:
+            self.snes.setConvergenceTest(lambda *arguments: me._converged(*arguments))
         self._inform(A)
         database = PETSc.Options(self._prefix)
         for key, value in self._options.items():
             database[key] = value
         try:
-            self.snes.setJacobian(self._jacobian, A, self._preconditioner(A))
+            self.snes.setJacobian(lambda *arguments: me._jacobian(*arguments), A, self._preconditioner(A))
             self.snes.setFromOptions()
             self._split()
         except PETSc.Error as error:
@@ -203,21 +215,52 @@ class System:
         if self._P is not None:  # copies of a dof that differ start from their mean
             self._P.multTranspose(self.x, self._unknown)
             self._unknown.pointwiseDivide(self._unknown, self._copies)
+        before = None if self._checked else self._loads()
         failed = None
         with self.watch("solve"):
             try:
                 self.snes.solve(None, self._unknown)
             except PETSc.Error as error:
-                failed = error
+                failed = None if self._is_at_rounding() else error
         self._take()
         if not self._checked:
-            self._check_unique(failed)
             self._check_options()
+            self._check_unique(failed)
+            self._check_balance(before)
         if failed is not None:
             raise ComputationError(self._explain(failed))
         self._checked = True
         modes.fix(self.discrete)
         return self.snes.getIterationNumber(), self.snes.getLinearSolveIterations()
+
+    def _converged(self, snes: PETSc.SNES, step: int, norms: tuple[float, float, float]) -> int:
+        """Newton's method has converged when its last step is small, or when it is small enough for the next one to be
+        lost in rounding and the residual has fallen.
+
+        The residual alone would not do: its norm mixes equations of different units with the distance to the Dirichlet
+        values, and has no scale of its own.
+        """
+        reasons = PETSc.SNES.ConvergedReason
+        x, update, residual = norms
+        if not math.isfinite(residual):
+            return reasons.DIVERGED_FUNCTION_NANORINF
+        if residual == 0.0:
+            return reasons.CONVERGED_FNORM_ABS
+        if step == 0:
+            self._first = residual
+            return reasons.ITERATING
+        rtol, _, _, _ = snes.getTolerances()
+        if update <= rtol * x:
+            return reasons.CONVERGED_SNORM_RELATIVE
+        if residual <= rtol * self._first and update <= SMALL_STEP * x:
+            return reasons.CONVERGED_FNORM_RELATIVE
+        return reasons.ITERATING
+
+    def _is_at_rounding(self) -> bool:
+        """The line search failed because what Newton's method would change is rounding: nothing is left to improve."""
+        if self.is_linear or self.snes.getConvergedReason() != PETSc.SNES.ConvergedReason.DIVERGED_LINE_SEARCH:
+            return False
+        return self.snes.getSolutionUpdate().norm() <= SMALL_STEP**1.5 * self._unknown.norm()
 
     def _take(self) -> None:
         """The iterate back into u."""
@@ -242,22 +285,41 @@ class System:
             return
         A, name = self._reduced, self.discrete.problem.name
         fixed = modes.constrained_modes(self.discrete)
-        for condition in self.discrete.problem.conditions_of(modes.Mean):
-            for mode in modes.candidates(self.discrete, condition.field).values():
-                if not self._is_free(A, mode):
+        for condition in self.discrete.problem.conditions_of((modes.Mean, modes.NoRigidMotion)):
+            what, field = type(condition).__name__, condition.field
+            for motion, mode in modes.candidates(self.discrete, field).items():
+                if not self._is_free(A.mult, mode):
                     raise InputError(
-                        f"Mean({condition.field!r}) in {name}: the other conditions fix {condition.field!r} already; "
-                        "leave it out, or add a field of element Real as its multiplier"
+                        f"{what}({field!r}) in {name}: the other conditions fix {motion} of {field!r} already; "
+                        "leave it out, or hold it by a field of element Real as a multiplier"
+                    )
+                if not self._is_free(A.multTranspose, mode):
+                    raise InputError(
+                        f"{what}({field!r}) in {name}: {motion} of {field!r} is free, but the operator tested with "
+                        "it does not vanish; hold it by a field of element Real as a multiplier"
                     )
         held = {c.field for c in self.discrete.problem.conditions_of((modes.Mean, modes.NoRigidMotion))}
         for field in self.discrete.u:
             for what, mode in {} if field in held else modes.candidates(self.discrete, field).items():
-                if self._is_free(A, mode):
+                if self._is_free(A.mult, mode):
                     remedy = f'Mean("{field}")' if what == "a constant" else f'NoRigidMotion("{field}")'
                     raise ComputationError(
                         f"the solution of {name} is not unique: the matrix is singular, {what} can be added to "
                         f"{field!r}. Add a Dirichlet condition for it, or {remedy}"
                     )
+            if field not in held and (motion := self._free_combination(A, field)):
+                raise ComputationError(
+                    f"the solution of {name} is not unique: the matrix is singular, {motion} can be added to "
+                    f"{field!r}. Add a Dirichlet or Point condition that holds it"
+                )
+        diagonal = A.getDiagonal()
+        if len(self.discrete.u) == 1 and diagonal.norm() > 0:
+            diagonal.abs()
+            if diagonal.min()[1] < 1e-14 * diagonal.max()[1]:
+                raise ComputationError(
+                    f"the solution of {name} is not unique: the matrix is singular, some unknowns have no equation. "
+                    "Is the form stated on every region?"
+                )
         pc = self.snes.getKSP().getPC()
         if failed is None and pc.getType() == "lu" and pc.getFactorSolverType() == "mumps":
             pivots = pc.getFactorMatrix().getMumpsInfog(28)
@@ -267,15 +329,81 @@ class System:
                     "field fixed by a condition, and does each part of the mesh hang together with the rest?"
                 )
 
-    def _is_free(self, A: PETSc.Mat, values: Any) -> bool:
-        """A maps the mode to zero, measured by what it makes of the mode with alternating signs."""
+    def _is_free(self, product: Callable[[PETSc.Vec, PETSc.Vec], None], values: Any) -> bool:
+        """The matrix maps the mode to zero, measured by what it makes of the mode with alternating signs."""
         mode, image = self._vector(values), self._unknown.duplicate()
-        A.mult(mode, image)
+        product(mode, image)
         size = image.norm(PETSc.NormType.INFINITY)
-        mode.array[::2] *= -1.0
-        mode.array[1::3] *= -1.0
-        A.mult(mode, image)
+        _alternate(mode)
+        product(mode, image)
         return size < 1e-10 * image.norm(PETSc.NormType.INFINITY)
+
+    def _free_combination(self, A: PETSc.Mat, field: str) -> str:
+        """Names of the motions of one field a combination of which A maps to zero; empty if there is none."""
+        motions = modes.candidates(self.discrete, field)
+        if len(motions) < 2:
+            return ""
+        vectors, images, scale = [self._vector(values) for values in motions.values()], [], 0.0
+        for vector in vectors:
+            vector.normalize()
+            images.append(A * vector)
+            alternating = vector.copy()
+            _alternate(alternating)
+            scale = max(scale, (A * alternating).norm())
+        gram = np.array([[a.dot(b) for a in images] for b in images])
+        basis = np.array([[a.dot(b) for a in vectors] for b in vectors])
+        values, combinations = scipy.linalg.eigh(gram, basis)
+        if values[0] > (1e-8 * scale) ** 2:  # the square of a rounding error is all that is left of it
+            return ""
+        weights = abs(combinations[:, 0])
+        return " with ".join(name for name, w in zip(motions, weights, strict=True) if w > 1e-3 * weights.max())
+
+    def _check_twins(self) -> None:
+        """Refuse a Dirichlet or point condition on one of two dofs that are the same by a periodic condition."""
+        marked, fixed = self.x.duplicate(), self._copies.duplicate()
+        several = len(self.discrete.u) > 1
+        ones = [fem.Function(u.function_space) for u in self.discrete.u.values()]
+        for one, u in zip(ones, self.discrete.u.values(), strict=True):
+            for bc in self.discrete.bcs:
+                if u.function_space._cpp_object.contains(bc.function_space):
+                    dofs, _ = bc.dof_indices()
+                    one.x.array[dofs] = 1.0
+        fp.assign(ones if several else ones[0], marked)
+        self._P.multTranspose(marked, fixed)
+        fixed.pointwiseMult(fixed, _difference(self._copies, fixed))
+        if fixed.norm() > 0:
+            raise InputError(
+                f"{self.discrete.problem.name}: a Dirichlet or Point condition holds on one of two sides that a "
+                "periodic condition makes equal; state it on both"
+            )
+
+    def _loads(self) -> list[tuple[str, float]]:
+        """For each free mode that a condition holds: its field, and what part of the loads acts along it, 0 to 1."""
+        held = self.discrete.problem.conditions_of((modes.Mean, modes.NoRigidMotion))
+        if not held:
+            return []
+        b, size, result = self._unknown.duplicate(), self._unknown.duplicate(), []
+        self._function(self.snes, self._unknown, b)
+        for condition in held:
+            for values in modes.candidates(self.discrete, condition.field).values():
+                size.pointwiseMult(b, self._vector(values))
+                along = abs(size.sum())
+                size.abs()
+                result.append((condition.field, along / (size.sum() or 1.0)))
+        return result
+
+    def _check_balance(self, loads: list[tuple[str, float]] | None) -> None:
+        """Refuse loads that push along what nothing holds: the solution that is left is one of other loads.
+
+        Interpolated data are balanced up to the error of discretisation only, which is let pass.
+        """
+        for field, along in loads or []:
+            if along > 0.2:
+                raise ComputationError(
+                    f"{self.discrete.problem.name} has no solution: the loads of {field!r} do not balance "
+                    f"({along:.0%} of them act along a motion that nothing holds); with {field!r} free, sources and "
+                    "boundary fluxes must add up to zero"
+                )
 
     def _check_options(self) -> None:
         """Refuse options that PETSc did not look at: misspelt, or of another solver."""
@@ -334,6 +462,30 @@ def _words(options: dict[str, Any]) -> str:
 def _first_line(error: PETSc.Error) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else f"error {error.ierr}"
+
+
+def _alternate(vector: PETSc.Vec) -> None:
+    """Give the entries alternating signs, irregularly."""
+    vector.array[::2] *= -1.0
+    vector.array[1::3] *= -1.0
+
+
+def _difference(a: PETSc.Vec, b: PETSc.Vec) -> PETSc.Vec:
+    result = a.copy()
+    result.axpy(-1.0, b)
+    return result
+
+
+def switches(form: Any, unknowns: list[fem.Function]) -> bool:
+    """A conditional (a sign is one) depends on an unknown: UFL's derivative of it is zero, and the form not linear."""
+    if isinstance(form, (list, tuple)):
+        return any(switches(block, unknowns) for block in form if block is not None)
+    return any(
+        isinstance(node, ufl.classes.Conditional)
+        and any(c in unknowns for c in ufl.algorithms.extract_coefficients(node))
+        for integral in form.integrals()
+        for node in unique_pre_traversal(integral.integrand())
+    )
 
 
 def _depends_on(form: Any, unknowns: list[fem.Function]) -> bool:

@@ -13,7 +13,7 @@ from dolfinx import fem
 from variform.errors import InputError
 from variform.solution import Stopwatch
 from variform.solvers.fem.discretize import Discrete, interpolate
-from variform.solvers.fem.system import System
+from variform.solvers.fem.system import System, switches
 
 Snapshots = list[tuple[float, dict[str, np.ndarray]]]
 
@@ -57,7 +57,7 @@ def solve_transient(
     Source: Hairer and Wanner, Solving Ordinary Differential Equations II, section IV.6.
     """
     problem = discrete.problem
-    if steps < 1 or steps % snapshots:
+    if steps < 1 or snapshots < 1 or steps % snapshots:
         raise InputError(f"steps must be a positive multiple of snapshots, got {steps} steps, {snapshots} snapshots")
     start, end = problem.time
     dt = (end - start) / steps
@@ -109,6 +109,8 @@ def _is_autonomous(discrete: Discrete) -> bool:
     if len(discrete.u) > 1:
         return False
     J = ufl.algorithms.expand_derivatives(fp.derivative_block(form, next(iter(discrete.u.values()))))
+    if switches(form, list(discrete.u.values())):
+        return False
     return not any(u in J.coefficients() for u in discrete.u.values()) and discrete.symbols.t not in J.constants()
 
 

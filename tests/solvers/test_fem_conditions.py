@@ -52,7 +52,7 @@ def test_a_mean_is_held_by_the_nullspace_as_by_a_multiplier():
 
 def test_a_mean_that_the_conditions_fix_already_is_refused():
     problem = type("Both", (Neumann,), {"conditions": [Dirichlet("u", 0.0), Mean("u")]})()
-    with pytest.raises(InputError, match=r"Mean\('u'\) in Both: the other conditions fix 'u' already"):
+    with pytest.raises(InputError, match=r"Mean\('u'\) in Both: the other conditions fix a constant of 'u' already"):
         solve(problem, mesh=4)
 
 
@@ -313,7 +313,7 @@ def test_boundary_values_and_fluxes_come_from_tables(tmp_path):
     y = np.linspace(0, 1, 9)
     measured = np.interp(y, [0, 0.25, 1], [300, 350, 320])
     assert solution.at(np.stack([0 * y, y])) == pytest.approx(measured, rel=1e-10)
-    assert solution.reaction("T", "left") == pytest.approx(-3.0, rel=1e-8)  # all that comes in on the right
+    assert solution.reaction("T", "left") == pytest.approx(-3.0, rel=1e-6)  # all that comes in on the right
 
 
 @pytest.mark.parametrize("suffix", [".vtu", ".vtkhdf"])
