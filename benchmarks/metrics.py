@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy.optimize import brentq
 
 from variform.errors import InputError
 from variform.mesh import Mesh
@@ -166,7 +167,7 @@ def extrapolate(h: Sequence[float], values: Sequence[float]) -> Extrapolation:
     if h.shape != values.shape or len(h) < 3 or not (np.all(np.diff(h) < 0) and h[-1] > 0):
         raise ValueError(f"need three or more decreasing sizes and as many values, got {h} and {values}")
     (h3, h2, h1), (f3, f2, f1) = h[-3:], values[-3:]
-    if f2 == f1:
+    if abs(f2 - f1) <= 4 * np.finfo(float).eps * abs(f1):
         return Extrapolation("constant", limit=float(f1), gci=0.0)
     ratio, r21, r32 = (f3 - f2) / (f2 - f1), h2 / h1, h3 / h2
     order = _order(ratio, r21, r32)
@@ -180,13 +181,18 @@ def extrapolate(h: Sequence[float], values: Sequence[float]) -> Extrapolation:
 
 
 def _order(ratio: float, r21: float, r32: float) -> float:
-    """The observed order p by fixed-point iteration from q = 0, which is the answer where r21 = r32."""
+    """The order p with |ratio| = r21^p (r32^p - s) / (r21^p - s), which grows with p; zero or less where none is above.
+
+    Celik's fixed-point iteration for it can run away where r21 and r32 differ.
+    """
     if ratio == 0:
         return float("-inf")
-    p, s = np.log(abs(ratio)) / np.log(r21), np.sign(ratio)
-    for _ in range(100):
-        above, below = r21**p - s, r32**p - s
-        if not above * below > 0:
-            return float(min(p, 0.0))
-        p = (np.log(abs(ratio)) + np.log(above / below)) / np.log(r21)
-    return float(p)
+    s = np.sign(ratio)
+
+    def excess(p: float) -> float:
+        return p * np.log(r21) + np.log((r32**p - s) / (r21**p - s)) - np.log(abs(ratio))
+
+    least, most = 1e-8, 60 / np.log(max(r21, r32))
+    if excess(least) >= 0:
+        return float(min(0.0, np.log(abs(ratio)) / np.log(r21)))
+    return float(brentq(excess, least, most)) if excess(most) > 0 else float("inf")

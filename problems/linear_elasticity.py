@@ -21,7 +21,7 @@ class Elasticity(Problem):
     Source: Brenner and Scott, The Mathematical Theory of Finite Element Methods, ch. 11.
     """
 
-    fields = {"u": Field("displacement", unit="m", shape=(2,))}
+    fields = {"u": Field("displacement", unit="m", shape=(2,), degree=2)}
     parameters = {
         "young": Parameter("Young's modulus E", default=1.0, unit="Pa", above=0.0),
         "poisson": Parameter("Poisson's ratio nu", default=0.3, above=-1.0, below=0.5),

@@ -171,6 +171,9 @@ class PoissonLShape(Poisson):
     def energy(self, s):
         return super().energy(s) + s.p.reaction / 2 * s.u["u"] ** 2 * s.dx
 
+    def orders(self, degrees):
+        return {"u": {"relative_l2": 4 / 3, "relative_h1": 2 / 3}}
+
     def measure(self, solution):
         return {"integral": solution.integrate()}
 

@@ -105,7 +105,8 @@ class Solution(ABC):
     def reaction(self, field: str, on: str | tuple[str, ...], component: int | None = None) -> float:
         """What holds the field at its Dirichlet values on parts of the boundary: F(u_h; v) with v = 1 there.
 
-        Forces and fluxes so computed converge twice as fast as integrals of the stress. NaN like `functional`.
+        Forces and fluxes so computed converge twice as fast as integrals of the stress; but only at first order where
+        the part meets another that holds the field, since v is 1 in their corner. NaN like `functional`.
         """
         return float("nan")
 

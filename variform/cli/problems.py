@@ -54,6 +54,7 @@ def _entry(name: str) -> dict[str, Any]:
 
 def _details(name: str) -> dict[str, Any]:
     from variform.forms.describe import strong_text, weak_text
+    from variform.problem import Problem
     from variform.problems import load
 
     problem = load(name)()
@@ -69,6 +70,7 @@ def _details(name: str) -> dict[str, Any]:
         "regions": geometry.regions,
         "boundaries": geometry.boundaries,
         "weak_form": _text(weak_text, problem),
+        "stabilised": type(problem).stabilisation is not Problem.stabilisation,
         "strong_form": _text(strong_text, problem),
         "quantities": problem.reference(),
     }
@@ -176,8 +178,10 @@ def _show(shown: dict[str, Any]) -> None:
         typer.echo(f"continuation: in {shown['continuation']}, where Newton's method fails")
     if shown["time"]:
         typer.echo(f"time: {shown['time'][0]:g} to {shown['time'][1]:g} s")
-    typer.echo(f"\nweak form, as written:\n  {shown['weak_form'].replace(chr(10), chr(10) + '  ')}")
-    typer.echo(f"strong form, derived:\n  {shown['strong_form'].replace(chr(10), chr(10) + '  ')}")
+    typer.echo(f"\nweak form, as written:\n  {_elided(shown['weak_form'])}")
+    if shown["stabilised"]:
+        typer.echo("  finite elements add terms for stability, which vanish for the exact solution or smooth functions")
+    typer.echo(f"strong form, derived:\n  {_elided(shown['strong_form'])}")
     for name, value in shown["quantities"].items():
         typer.echo(f"quantity: {name}, reference {number(value)}")
 
@@ -197,3 +201,11 @@ def _parameter_row(name: str, q: dict[str, Any]) -> tuple[str, ...]:
     )
     kind = "; random field" if q["random"] else "; field" if q["field"] else ""
     return name, q["description"], default, q["unit"], f"{q['allowed']}{kind}"
+
+
+def _elided(form: str, longest: int = 600) -> str:
+    """The lines of a form, indented, long ones cut: --json has all of them."""
+    lines = [
+        line if len(line) <= longest else f"{line[:longest]} ... ({len(line)} characters)" for line in form.split("\n")
+    ]
+    return "\n  ".join(lines)
