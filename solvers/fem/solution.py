@@ -290,5 +290,32 @@ class FemSolution(Solution):
             candidates = dolfinx.geometry.compute_collisions_points(self._tree, points)
             cells = dolfinx.geometry.compute_colliding_cells(self._discrete.domain.mesh, candidates, points)
             found = cells.offsets[1:] > cells.offsets[:-1]
-            self._located = x.copy(), (points, found, cells.array[cells.offsets[:-1][found]])
+            cell = np.full(len(points), -1, dtype=np.int32)
+            cell[found] = cells.array[cells.offsets[:-1][found]]
+            if self.mesh.order > 1 and not found.all():
+                cell[~found] = self._in_curved_cells(points[~found])
+                found = cell >= 0
+            self._located = x.copy(), (points, found, cell[found])
         return self._located[1]
+
+    def _in_curved_cells(self, points: np.ndarray) -> np.ndarray:
+        """The cell of each point (n, 3), or -1: DOLFINx looks in the hull of the nodes, which curved edges leave."""
+        domain = self._discrete.domain.mesh
+        dim, result = domain.topology.dim, np.full(len(points), -1, dtype=np.int32)
+        known = domain.topology.index_map(dim)
+        if known.size_local + known.num_ghosts == 0:
+            return result
+        size = domain.h(dim, np.arange(known.size_local, dtype=np.int32)).max(initial=0.0)
+        near = dolfinx.geometry.bb_tree(domain, dim, padding=0.05 * size)
+        candidates = dolfinx.geometry.compute_collisions_points(near, points)
+        map_, nodes, x = domain.geometry.cmaps[0], domain.geometry.dofmaps[0], domain.geometry.x
+        for i, point in enumerate(points):
+            for cell in candidates.links(i):
+                try:
+                    X = map_.pull_back(point[None, : domain.geometry.dim], x[nodes[cell], : domain.geometry.dim])[0]
+                except RuntimeError:  # Newton's method left the neighbourhood of the cell
+                    continue
+                if min(X.min(), 1 - X.sum()) > -1e-8:
+                    result[i] = cell
+                    break
+        return result

@@ -90,11 +90,14 @@ def test_a_problem_is_shown_with_its_weak_and_strong_form(name, variform):
     assert (result.code, result.err) == (0, "")
     assert list(shown["parameters"]) == list(problem.parameters) and list(shown["fields"]) == list(problem.fields)
     assert len(shown["conditions"]) == len(problem.conditions)
-    if "plate" in name:  # fourth order, with integrals over interior facets
+    if load(name).__module__.endswith(".plate"):  # fourth order, with integrals over interior facets
         assert "only finite elements solve fourth-order forms" in shown["weak_form"] and shown["strong_form"]
         return
     assert shown["weak_form"][:4] in ("F = ", "E = ") and "dx" in shown["weak_form"]
-    assert shown["strong_form"].count(" = 0") >= len(problem.fields)
+    if name == "darcy_checkerboard":
+        assert "the strong form would miss its jump" in shown["strong_form"]
+    else:
+        assert shown["strong_form"].count(" = 0") >= len(problem.fields)
 
 
 def test_darcy_is_shown_to_people_and_programs_alike(variform):
@@ -281,21 +284,22 @@ def test_a_study_finds_the_orders_of_theory(variform, tmp_path):
     assert (result.code, result.err) == (0, "")
     assert "u relative_l2: last rate 2.00, theory 2: ok" in result.out
     content = strict((out / "converge.json").read_text())
-    assert [level["cells"] for level in content["levels"]] == [16, 32, 64]
+    assert [level["cells"] for level in content["levels"]] == [8, 16, 32]
     assert content["fields"]["u"]["relative_l2"]["rates"][-1] == pytest.approx(2, abs=0.05)
     assert all(verdict["ok"] for verdict in content["verdicts"]) and len(content["verdicts"]) == 2
-    assert strict((out / "run.json").read_text())["discretization"]["cells"] == 64
+    assert strict((out / "run.json").read_text())["discretization"]["cells"] == 32
     assert (out / "convergence.png").stat().st_size > 10_000
 
 
 def test_a_study_without_an_exact_solution_compares_its_levels(variform, tmp_path):
-    words = ("--mesh", "4", "--levels", "3", "--check", "--json", "--out", str(tmp_path / "out"))
+    words = ("--mesh", "4", "--levels", "3", "--json", "--out", str(tmp_path / "out"))
     result = variform("converge", "l_shape", *words)
     content = strict(result.out)
     differences = content["fields"]["u"]
     assert differences["kind"].startswith("difference") and len(differences["relative_l2"]["errors"]) == 2
-    assert result.code == 1  # the corner: the gradient is of order 2/3, not 1
-    assert any("off by" in verdict["text"] for verdict in content["verdicts"])
+    assert result.code == 0
+    rates = {verdict["norm"]: verdict["rate"] for verdict in content["verdicts"]}
+    assert rates["relative_h1"] < 0.95  # the corner: 2/3 in the end, not 1
 
 
 # runs

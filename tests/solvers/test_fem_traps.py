@@ -233,6 +233,19 @@ def test_stabilised_forms_know_the_size_of_curved_cells():
     assert np.isfinite(solve(case, mesh=3, degree=2).nodal()).all()
 
 
+def test_points_between_a_curved_wall_and_its_chords_are_inside():
+    case = change(
+        conditions=[Dirichlet("u", 0.0)], geometry=lambda self, p: Disk(), exact=lambda self, x, t, p: 1 - dot(x, x)
+    )
+    case.f = 4.0
+    angle = np.linspace(0, 2 * np.pi, 101)
+    for radius in (0.999, 0.9999):
+        values = solve(case, mesh=4, degree=2).at(radius * np.stack([np.cos(angle), np.sin(angle)]))
+        assert np.isfinite(values).mean() > 0.95  # the parabola through three points of an arc lies inside of it
+        assert values[np.isfinite(values)] == pytest.approx(1 - radius**2, abs=2e-4)
+    assert np.isnan(solve(case, mesh=4, degree=2).at(1.01 * np.stack([np.cos(angle), np.sin(angle)]))).all()
+
+
 def test_a_field_of_a_plain_number_function():
     assert solve(load("darcy_field")(permeability=lambda x: 2.0), mesh=4).integrate() > 0
 

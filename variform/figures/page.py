@@ -126,7 +126,7 @@ def colour_bar(figure: Figure, scale: Scale, x: float, y: float, height: float, 
     bar = figure.colorbar(ScalarMappable(Normalize(scale.low, scale.high), scale.colours), cax=axes)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=4, width=0.8, color="#888888")
-    bar.ax.set_ylabel("" if unit == "-" else unit, parse_math=False)
+    bar.ax.set_ylabel("" if unit == "-" else unit, parse_math=False, labelpad=8)
     bar.ax.yaxis.offsetText.set(ha="left", va="bottom")
     number(bar.ax.yaxis)
 

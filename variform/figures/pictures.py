@@ -132,7 +132,7 @@ def warped(
         displacement: at the mesh's points [m], shape (dim, n), dim 2 or 3; zero is taken where not finite.
         unit: of what gives the colour.
         factor: by which displacements are enlarged; by default such that the largest is a tenth of the body's size,
-            or 1 where that is much the same. The title says which.
+            or 1 where that is less than 2. The title says which.
         values: what to colour by, shape (n,).
 
     Returns, raises: as for `field`.
@@ -209,7 +209,7 @@ def _readable_factor(mesh: Mesh, displacement: np.ndarray) -> float:
     """Two digits; the true scale if that is about as readable."""
     size, largest = np.ptp(mesh.points, axis=0).max(), np.nanmax(magnitude_of(displacement))
     factor = float(f"{0.1 * size / largest:.2g}") if largest > 1e-12 * size else 1.0
-    return 1.0 if 0.5 <= factor <= 2.0 else factor
+    return factor if factor > 2.0 else 1.0  # what is large anyway is shown as it is
 
 
 def _rows(nodes: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
