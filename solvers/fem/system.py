@@ -99,6 +99,7 @@ class System:
         if self._P is None:
             self._unknown, b, A = self.x, self._b, self.A
         else:
+            fp.assign(self.u, self.x)  # assembly puts x into u, which may hold a first guess
             self._assemble_matrix(self.x)
             self._unknown, b, A = self._P.createVecRight(), self._P.createVecRight(), self.A.PtAP(self._P)
             self._copies = self._unknown.duplicate()
@@ -167,7 +168,7 @@ class System:
         return M
 
     def _split(self) -> None:
-        """Name the fields for a fieldsplit; near-nullspaces go to the blocks of vectors."""
+        """Name the fields for a fieldsplit."""
         pc = self.snes.getKSP().getPC()
         if pc.getType() != "fieldsplit" or len(self.discrete.u) == 1 or self._P is not None:
             return
@@ -278,8 +279,9 @@ class System:
     def _check_unique(self, failed: Exception | None) -> None:
         """Refuse a singular matrix, on which linear solvers may end without a complaint.
 
-        Three signs of one: it maps a constant or a rigid motion to zero; it does not map to zero what a Mean condition
-        takes for free; the direct solver met more null pivots than that.
+        Its signs: it maps a constant, a rigid motion or a combination of them to zero; an unknown has no equation; the
+        direct solver met more null pivots than the conditions account for. And a Mean or NoRigidMotion condition is
+        refused for what the matrix, or its transpose, does not map to zero.
         """
         if not self.A.assembled:  # Newton's method failed before its first step, or had nothing to do
             return
@@ -386,10 +388,13 @@ class System:
         self._function(self.snes, self._unknown, b)
         for condition in held:
             for values in modes.candidates(self.discrete, condition.field).values():
-                size.pointwiseMult(b, self._vector(values))
+                mode = self._vector(values)
+                size.pointwiseMult(b, mode)
                 along = abs(size.sum())
                 size.abs()
-                result.append((condition.field, along / (size.sum() or 1.0)))
+                # Where no load acts along a mode, what is there is rounding.
+                rounding = 1e-10 * b.norm(PETSc.NormType.NORM_1) * mode.norm(PETSc.NormType.INFINITY)
+                result.append((condition.field, along / (max(size.sum(), rounding) or 1.0)))
         return result
 
     def _check_balance(self, loads: list[tuple[str, float]] | None) -> None:

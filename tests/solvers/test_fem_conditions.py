@@ -323,3 +323,26 @@ def test_files_hold_the_nodal_values(tmp_path, suffix):
     grid = pyvista.read(tmp_path / f"flow{suffix}")
     assert grid.point_data["u"][:, :2] == pytest.approx(solution.nodal("u").T, abs=1e-14)
     assert grid.point_data["p"] == pytest.approx(solution.nodal("p"), abs=1e-14)
+
+
+class CurlCurl(Problem):
+    """curl curl E + E = f with E = (sin(pi y), sin(pi x)), whose tangential part is given on the boundary."""
+
+    fields = {"E": Field("electric field", shape=(2,), element="N1curl")}
+    conditions = [Dirichlet("E", lambda x, t, p: as_vector([sin(pi * x[1]), sin(pi * x[0])]))]
+
+    def geometry(self, p):
+        return UnitSquare()
+
+    def residual(self, s, v):
+        E, w, f = s.u["E"], v["E"], (1 + pi**2) * self.exact(s.x, s.t, s.p)
+        return (ufl.rot(E) * ufl.rot(w) + dot(E, w) - dot(f, w)) * s.dx
+
+    def exact(self, x, t, p):
+        return as_vector([sin(pi * x[1]), sin(pi * x[0])])
+
+
+@pytest.mark.parametrize("degree", [1, 2])
+def test_nedelecs_elements_converge_at_their_degree(degree):
+    errors = [solve(CurlCurl(), mesh=n, degree=degree).exact_errors()["relative_l2"] for n in (8, 16)]
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(degree, abs=0.1)
