@@ -222,6 +222,9 @@ class System:
             try:
                 self.snes.solve(None, self._unknown)
             except PETSc.Error as error:
+                # Ctrl-C, SIGTERM and what a callback raises arrive as the cause of an error of PETSc's.
+                if error.__cause__ is not None and not isinstance(error.__cause__, PETSc.Error):
+                    raise error.__cause__ from None
                 failed = None if self._is_at_rounding() else error
         self._take()
         if not self._checked:

@@ -272,3 +272,19 @@ def test_ranks_without_cells_do_not_keep_the_others_waiting(tmp_path):
     ended = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert (tmp_path / "new" / "folder" / "solution.h5").is_file()
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_inside_petsc_stays_one(monkeypatch, kind):
+    assemble, calls = System._function, []
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise kind
+        assemble(self, *arguments)
+
+    monkeypatch.setattr(System, "_function", interrupted)
+    with pytest.raises(kind):
+        solve(load("cavity")(), mesh=4)
+    assert len(calls) == 3  # and nothing, such as a continuation, goes on
