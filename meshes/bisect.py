@@ -18,13 +18,15 @@ def bisect(mesh: Mesh, marked: np.ndarray) -> Mesh:
         marked: cell numbers, shape (k,), or a mask, shape (num_cells,).
 
     Raises:
-        InputError: the mesh is curved, or a marked cell does not exist.
+        InputError: the mesh is curved or not of simplices, or a marked cell does not exist.
 
     Source: Rivara, Selective refinement/derefinement algorithms for sequences of nested triangulations, Int. J. Numer.
     Methods Eng. 28 (1989).
     """
     if mesh.order > 1:
         raise InputError("a curved mesh can only be refined everywhere, not in some cells")
+    if not mesh.affine:
+        raise InputError(f"a mesh of {mesh.cell_type} cells can only be refined everywhere, not in some cells")
     waiting = _mask(marked, len(mesh.cells))
     points, cells = mesh.points, mesh.cells
     parent = np.arange(len(cells))

@@ -118,7 +118,7 @@ def _triangles(points: np.ndarray, number: np.ndarray) -> np.ndarray:
 
 
 def smallest_angle(x: np.ndarray) -> np.ndarray:
-    """The smallest angle [rad] of triangles with vertices x (..., 3, dim); shape (...)."""
+    """The smallest angle [rad] of convex polygons with vertices x (..., n, dim) in a cycle; shape (...)."""
     to, back = np.roll(x, -1, axis=-2) - x, np.roll(x, 1, axis=-2) - x
     lengths = np.linalg.norm(to, axis=-1) * np.linalg.norm(back, axis=-1)
     cosine = np.sum(to * back, axis=-1) / np.where(lengths == 0, 1, lengths)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from variform.errors import InputError
-from variform.mesh import Mesh
+from variform.errors import InputError, unknown
+from variform.mesh import DIMENSION, Mesh
 from variform.meshes import kuhn
 from variform.meshes.geometry import Geometry
 
@@ -22,6 +22,15 @@ SIDES = {
     3: (("left", "right"), ("front", "back"), ("bottom", "top")),
 }
 """Names of the lower and the upper side along each axis, by dimension."""
+
+PIECES = {
+    "interval": kuhn.simplices,
+    "triangle": kuhn.simplices,
+    "quadrilateral": kuhn.whole,
+    "tetrahedron": kuhn.simplices,
+    "hexahedron": kuhn.whole,
+}
+"""How a box of the grid is cut into cells of each type."""
 
 
 @dataclass(frozen=True)
@@ -83,30 +92,44 @@ class Box(Geometry):
         layers = f", {self.layers}" if self.layers else ""
         return f"Box({tuple(self.lower.tolist())}, {tuple(self.upper.tolist())}{layers})"
 
-    def mesh(self, n: int, order: int = 1) -> Mesh:
-        """A uniform mesh of simplices (dim! a box of the grid) with n cells along each axis.
+    def mesh(self, n: int, order: int = 1, cell_type: str | None = None) -> Mesh:
+        """A uniform mesh with n cells along each axis; it is straight, whatever the order.
 
         Across layers the n cells are shared out in proportion to the thicknesses, at least one a layer: interfaces lie
         on grid lines for every n.
 
+        Args:
+            cell_type: a key of PIECES; "quadrilateral" and "hexahedron" are the boxes of the grid themselves. Simplices
+                by default, dim! a box.
+
         Raises:
-            InputError: n is not a positive integer.
+            InputError: n is not a positive integer, or no such cells fill a box of this dimension.
         """
+        pieces = self._pieces(cell_type)
         if n != int(n) or n < 1:
             raise InputError(f"a mesh needs a whole number of cells a side, 1 or more, got {n}")
         lines = [np.linspace(a, b, int(n) + 1) for a, b in zip(self.lower, self.upper, strict=True)]
         if self.layers:
             levels, counts = self._levels, self._shares(int(n))
-            pieces = [np.linspace(a, b, k + 1)[:-1] for a, b, k in zip(levels, levels[1:], counts, strict=False)]
-            lines[self.layers.axis] = np.append(np.concatenate(pieces), levels[-1])
+            parts = [np.linspace(a, b, k + 1)[:-1] for a, b, k in zip(levels, levels[1:], counts, strict=False)]
+            lines[self.layers.axis] = np.append(np.concatenate(parts), levels[-1])
         shape = [len(line) - 1 for line in lines]
-        mesh = Mesh(*kuhn.grid(lines))
+        mesh = Mesh(*kuhn.grid(lines, pieces))
         boundaries = {
-            name: kuhn.side(shape, axis, upper, mesh.facet_vertices)
+            name: kuhn.side(shape, axis, upper, pieces, mesh.facet_vertices)
             for axis, pair in enumerate(SIDES[self.dim])
             for upper, name in enumerate(pair)
         }
         return replace(mesh, regions=self._regions_of(mesh, shape, int(n)), boundaries=boundaries)
+
+    def _pieces(self, cell_type: str | None) -> np.ndarray:
+        """The cells of each box of the grid, by their corners."""
+        allowed = {kind: cut for kind, cut in PIECES.items() if DIMENSION[kind] == self.dim}
+        if cell_type is None:
+            return kuhn.simplices(self.dim)
+        if cell_type not in allowed:
+            raise unknown(f"cell type in dimension {self.dim}", cell_type, allowed)
+        return allowed[cell_type](self.dim)
 
     @property
     def _levels(self) -> np.ndarray:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from variform.errors import InputError
-from variform.mesh import EDGES, Mesh
-from variform.meshes.files import SIMPLEX
-from variform.meshes.split import MIDDLES
+from variform.figures.vtk import NODES
+from variform.mesh import Mesh
+from variform.quadrature import facet_points, facet_type, node_places, reference_nodes
 from variform.runs import atomic
 
 log = logging.getLogger(__name__)
@@ -19,9 +19,20 @@ log = logging.getLogger(__name__)
 FORMATS = {".msh": "gmsh22", ".vtu": "vtu", ".vtk": "vtk", ".xdmf": "xdmf", ".mesh": "medit"}
 """What can be written: suffix -> meshio's name of the format."""
 
+KINDS = {
+    "point": ("vertex", "vertex"),
+    "interval": ("line", "line3"),
+    "triangle": ("triangle", "triangle6"),
+    "quadrilateral": ("quad", "quad9"),
+    "tetrahedron": ("tetra", "tetra10"),
+    "hexahedron": ("hexahedron", "hexahedron27"),
+}
+"""meshio's names of cells of first and second order."""
+
 
 def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
-    """Write a mesh, its regions and its boundaries to a file, atomically; `read` gives them back.
+    """Write a mesh, its regions and its boundaries to a file, atomically; `read` gives them back, of quadrilaterals and
+    hexahedra as simplices.
 
     `.msh` (Gmsh 2.2) keeps their names. The other formats hold numbers only, which the log tells: regions are numbered
     from 1, boundaries after them. `.xdmf` holds the regions alone.
@@ -38,13 +49,13 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
     if file_format == "medit" and (mesh.order > 1 or mesh.dim == 1):
         raise InputError(f"{path}: .mesh holds no curved cells and no intervals; allowed are .msh, .vtu, .vtk, .xdmf")
     parts = _parts(mesh)
-    names = ", ".join(f"{number} {name}" for number, (_, name, _) in enumerate(parts, 1))
+    names = ", ".join(f"{number} {name}" for number, (_, name, *_) in enumerate(parts, 1))
     groups, options = {}, {}
     if file_format == "gmsh22":
-        groups = {name: np.array([number, dim]) for number, (dim, name, _) in enumerate(parts, 1)}
+        groups = {name: np.array([number, dim]) for number, (dim, name, *_) in enumerate(parts, 1)}
     else:
         log.info("%s: groups are numbered: %s", path, names)
-    blocks = [(_kind(dim, mesh.order), nodes) for dim, _, nodes in parts]
+    blocks = [(kind, nodes) for _, _, kind, nodes in parts]
     tags = [np.full(len(nodes), number, np.int32) for number, (*_, nodes) in enumerate(parts, 1)]
     if file_format == "xdmf":
         # meshio cannot read its own files of mixed cells of second order; and by itself it writes a second file.
@@ -63,35 +74,19 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
         whole.write(temporary, file_format=file_format, **options)
 
 
-def _parts(mesh: Mesh) -> list[tuple[int, str, np.ndarray]]:
-    """Dimension, name and nodes of each region and each boundary."""
+def _parts(mesh: Mesh) -> list[tuple[int, str, str, np.ndarray]]:
+    """Dimension, name, meshio's kind of cell, and nodes in its order, of each region and each boundary."""
     regions = mesh.regions or {"domain": np.arange(len(mesh.cells))}
-    parts = [(mesh.dim, name, _cells(mesh, cells)) for name, cells in regions.items()]
-    return parts + [(mesh.dim - 1, name, _facets(mesh, facets)) for name, facets in mesh.boundaries.items()]
+    kind, of_facets = mesh.cell_type, facet_type(mesh.cell_type)
+    table = node_places(facet_points(mesh, reference_nodes(of_facets, mesh.order)), kind, mesh.order)
+    parts = [(mesh.dim, name, *_block(kind, mesh.order, mesh.nodes[cells])) for name, cells in regions.items()]
+    return parts + [
+        (mesh.dim - 1, name, *_block(of_facets, mesh.order, mesh.nodes[facets[:, :1], table[facets[:, 1]]]))
+        for name, facets in mesh.boundaries.items()
+    ]
 
 
-def _kind(dim: int, order: int) -> str:
-    curved = dict(zip((1, 2, 3), MIDDLES, strict=True))
-    return curved[dim] if order == 2 and dim > 0 else SIMPLEX[dim]
-
-
-def _cells(mesh: Mesh, cells: np.ndarray) -> np.ndarray:
-    """The nodes of cells in meshio's order."""
-    return _ordered(mesh.dim, mesh.cells[cells], None if mesh.edge_nodes is None else mesh.edge_nodes[cells])
-
-
-def _facets(mesh: Mesh, facets: np.ndarray) -> np.ndarray:
-    """The nodes of facets in meshio's order."""
-    if mesh.edge_nodes is None or mesh.dim == 1:
-        return mesh.vertices_of(facets)
-    place = {frozenset(edge): number for number, edge in enumerate(EDGES[mesh.cell_type])}
-    kind = {2: "interval", 3: "triangle"}[mesh.dim]
-    table = np.array([[place[frozenset(v[i] for i in edge)] for edge in EDGES[kind]] for v in mesh.facet_vertices])
-    return _ordered(mesh.dim - 1, mesh.vertices_of(facets), mesh.edge_nodes[facets[:, :1], table[facets[:, 1]]])
-
-
-def _ordered(dim: int, vertices: np.ndarray, middles: np.ndarray | None) -> np.ndarray:
-    if middles is None:
-        return vertices
-    places = MIDDLES[_kind(dim, 2)]
-    return np.hstack([vertices, middles[:, np.argsort(places)]])
+def _block(kind: str, order: int, nodes: np.ndarray) -> tuple[str, np.ndarray]:
+    """meshio's name of cells whose nodes are in basix's order, and the nodes in its own, which is VTK's."""
+    places = [0] if kind == "point" else NODES[kind][: nodes.shape[1]]
+    return KINDS[kind][order - 1], nodes[:, places]

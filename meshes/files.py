@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from variform.errors import InputError
-from variform.mesh import EDGES, VERTICES, Mesh
+from variform.mesh import EDGES, SIMPLICES, Mesh
 from variform.meshes import cad
 from variform.meshes.split import CORNERS, MIDDLES, corner_kind, split
 
@@ -294,7 +294,7 @@ def _oriented(points: np.ndarray, nodes: np.ndarray) -> np.ndarray:
 def _turned(dim: int) -> list[int]:
     """The order of the nodes of a cell of second order after its first two vertices are exchanged."""
     vertices = [1, 0, *range(2, dim + 1)]
-    edges = EDGES[next(kind for kind, count in VERTICES.items() if count == dim + 1)]
+    edges = EDGES[SIMPLICES[dim]]
     places = {frozenset(edge): dim + 1 + k for k, edge in enumerate(edges)}
     return vertices + [places[frozenset(vertices[v] for v in edge)] for edge in edges]
 

@@ -9,6 +9,7 @@ import numpy as np
 from variform.errors import InputError
 from variform.mesh import Mesh
 from variform.meshes.geometry import Geometry
+from variform.quadrature import facet_type
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,7 @@ class MeshGeometry(Geometry):
 
     Args:
         given: the mesh. Its named boundaries are the geometry's; "boundary" also holds the facets without a name.
+            Distances are those to flat facets, be the mesh curved; a twisted quadrilateral counts as two triangles.
     """
 
     def __init__(self, given: Mesh) -> None:
@@ -89,13 +91,13 @@ class MeshGeometry(Geometry):
         Coordinates are relative to the middle, which saves digits in single precision.
         """
         middle = (self.lower + self.upper) / 2
-        vertices, normals = _with_normals(self.given, facets, middle)
+        numbers, vertices, normals = _with_normals(self.given, facets, middle)
         planes = self._planes(vertices, normals)
         if len(planes) > MAX_PLANES:
             planes = {}
-        rest = np.setdiff1d(np.arange(len(facets)), np.concatenate([np.empty(0, np.int64), *planes.values()]))
+        rest = np.setdiff1d(np.arange(len(numbers)), np.concatenate([np.empty(0, np.int64), *planes.values()]))
         n = normals[list(planes)]
-        pieces = [vertices[rest[piece]].reshape(-1, self.dim) for piece in _connected(self.given, facets[rest])]
+        pieces = [vertices[rest[piece]].reshape(-1, self.dim) for piece in _connected(self.given, numbers[rest])]
         lower, upper = (np.array([f(p, axis=0) for p in pieces]).reshape(-1, self.dim) for f in (np.min, np.max))
         return (
             *(middle, n, np.sum(n * vertices[list(planes), 0], axis=1), vertices[rest], normals[rest]),
@@ -104,7 +106,7 @@ class MeshGeometry(Geometry):
 
     def _planes(self, vertices: np.ndarray, normals: np.ndarray) -> dict[int, np.ndarray]:
         """Planes that support the domain and hold only named facets: number of one facet -> numbers of all in it."""
-        surface, _ = _with_normals(self.given, self.given.exterior_facets, (self.lower + self.upper) / 2)
+        _, surface, _ = _with_normals(self.given, self.given.exterior_facets, (self.lower + self.upper) / 2)
         atol = 1e-10 * np.linalg.norm(self.upper - self.lower)
         planes, left = {}, np.ones(len(vertices), bool)
         while left.any() and len(planes) <= MAX_PLANES:
@@ -118,31 +120,37 @@ class MeshGeometry(Geometry):
         return planes
 
 
-def _with_normals(mesh: Mesh, facets: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices relative to the centre, shape (K, dim, dim), and unit normals into the cell, shape (K, dim)."""
-    vertices = mesh.points[mesh.vertices_of(facets)] - centre
+def _with_normals(mesh: Mesh, facets: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The simplices that the facets consist of, two triangles for a quadrilateral, by the numbers of their vertices,
+    shape (K, dim); the vertices relative to the centre, (K, dim, dim); and unit normals into the cell, (K, dim).
+    """
+    numbers = mesh.vertices_of(facets)
+    if facet_type(mesh.cell_type) == "quadrilateral":
+        numbers, facets = numbers[:, [[0, 1, 2], [3, 1, 2]]].reshape(-1, 3), np.repeat(facets, 2, axis=0)
+    vertices = mesh.points[numbers] - centre
     inside = mesh.points[mesh.cells[facets[:, 0]]].mean(axis=1) - centre
     edges = vertices[:, 1:] - vertices[:, :1]
     if mesh.dim == 1:
-        normals = np.ones((len(facets), 1))
+        normals = np.ones((len(numbers), 1))
     elif mesh.dim == 2:
         normals = edges[:, 0, ::-1] * [-1.0, 1.0]
     else:
         normals = np.cross(edges[:, 0], edges[:, 1])
     normals = normals * np.sign(np.sum(normals * (inside - vertices[:, 0]), axis=1, keepdims=True))
-    return vertices, normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    return numbers, vertices, normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
-def _connected(mesh: Mesh, facets: np.ndarray) -> list[np.ndarray]:
-    """Numbers of the facets of each piece that hangs together by vertices; none on a line, where facets are points."""
-    if mesh.dim == 1 or len(facets) == 0:
+def _connected(mesh: Mesh, vertices: np.ndarray) -> list[np.ndarray]:
+    """Numbers of the facets, by their vertices (K, dim), of each piece that hangs together by vertices; none on a line,
+    where facets are points.
+    """
+    if mesh.dim == 1 or len(vertices) == 0:
         return []
     from scipy.sparse import coo_array  # takes half a second, and few domains need it
     from scipy.sparse.csgraph import connected_components
 
-    vertices = mesh.vertices_of(facets)
-    rows = np.repeat(np.arange(len(facets)), mesh.dim)
-    shape = (len(facets), len(mesh.points))
+    rows = np.repeat(np.arange(len(vertices)), mesh.dim)
+    shape = (len(vertices), len(mesh.points))
     incidence = coo_array((np.ones(vertices.size), (rows, vertices.reshape(-1))), shape=shape).tocsr()
     count, piece = connected_components(incidence @ incidence.T, directed=False)
     return [np.flatnonzero(piece == i) for i in range(count)]

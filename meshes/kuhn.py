@@ -1,4 +1,4 @@
-"""Structured grids of simplices: every box of a grid is cut alike, in dim! simplices, and neighbours conform."""
+"""Structured grids: every box of a grid is one cell, or cut alike in dim! simplices, so that neighbours conform."""
 
 from __future__ import annotations
 
@@ -27,37 +27,43 @@ def simplices(dim: int) -> np.ndarray:
     return np.array(paths)
 
 
-def grid(lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def whole(dim: int) -> np.ndarray:
+    """The unit interval, square or cube as one cell, shape (1, 2^dim, dim), entries 0 or 1, the first axis fastest."""
+    return np.array([corner[::-1] for corner in product((0, 1), repeat=dim)])[None]
+
+
+def grid(lines: Sequence[np.ndarray], pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and cells of the grid with the given coordinates along each axis.
 
     Args:
         lines: for each axis, increasing coordinates [m], shape (n_axis + 1,).
+        pieces: corners of the cells of each box, shape (p, vertices a cell, dim): `simplices` or `whole`.
 
     Returns:
-        points [m], shape (num_points, dim), and cells, shape (num_boxes * dim!, dim + 1), box by box; the last
+        points [m], shape (num_points, dim), and cells, shape (num_boxes * p, vertices a cell), box by box; the last
         axis runs fastest in both.
     """
     dim, shape = len(lines), [len(line) for line in lines]
     points = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, dim)
     number = np.arange(len(points)).reshape(shape)
     corner = number[(slice(-1),) * dim].reshape(-1, 1, 1)
-    cells = corner + simplices(dim) @ np.array([number[tuple(axis)] for axis in np.eye(dim, dtype=np.int64)])
-    return points, cells.reshape(-1, dim + 1)
+    cells = corner + pieces @ np.array([number[tuple(axis)] for axis in np.eye(dim, dtype=np.int64)])
+    return points, cells.reshape(-1, pieces.shape[1])
 
 
-def side(shape: Sequence[int], axis: int, upper: bool, facet_vertices: np.ndarray) -> np.ndarray:
+def side(shape: Sequence[int], axis: int, upper: bool, pieces: np.ndarray, facet_vertices: np.ndarray) -> np.ndarray:
     """Facets on one side of a grid, shape (k, 2), each row (cell, local facet).
 
     Args:
         shape: boxes along each axis.
         axis, upper: which side.
-        facet_vertices: local vertices of each local facet, shape (dim + 1, dim).
+        pieces: as of `grid`.
+        facet_vertices: local vertices of each local facet, shape (facets a cell, vertices a facet).
     """
-    paths = simplices(len(shape))
     boxes = np.arange(np.prod(shape)).reshape(shape).take(-1 if upper else 0, axis=axis).reshape(-1, 1)
     rows = [
-        np.hstack([boxes * len(paths) + s, np.full_like(boxes, f)])
-        for s, f in product(range(len(paths)), range(len(facet_vertices)))
-        if np.all(paths[s, facet_vertices[f], axis] == upper)
+        np.hstack([boxes * len(pieces) + s, np.full_like(boxes, f)])
+        for s, f in product(range(len(pieces)), range(len(facet_vertices)))
+        if np.all(pieces[s, facet_vertices[f], axis] == upper)
     ]
     return np.concatenate(rows)

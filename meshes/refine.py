@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import basix
 import numpy as np
 
-from variform.mesh import EDGES, Mesh
+from variform.mesh import CARRIERS, Mesh
 from variform.meshes.bisect import bisect
+from variform.quadrature import node_places, reference_map, reference_nodes, reference_vertices
 
 CHILDREN = {
-    1: ("00 01", "01 11"),
-    2: ("00 01 02", "01 11 12", "02 12 22", "01 12 02"),
-    3: (
+    "interval": ("00 01", "01 11"),
+    "triangle": ("00 01 02", "01 11 12", "02 12 22", "01 12 02"),
+    "quadrilateral": [" ".join(f"{i}{j}" for j in range(4)) for i in range(4)],
+    "tetrahedron": (
         *("00 01 02 03", "01 11 12 13", "02 12 22 23", "03 13 23 33"),
         *("01 02 03 13", "01 13 12 02", "02 03 13 23", "02 23 13 12"),
     ),
+    "hexahedron": [" ".join(f"{i}{j}" for j in range(8)) for i in range(8)],
 }
-"""Vertices of each child, by dimension: "ij" is the midpoint of vertices i and j, "ii" a vertex. Children are oriented
-like their parent; in space the octahedron in the middle is always cut along 02-13, and each child's order of vertices
+"""Vertices of each child: "ij" is the midpoint of vertices i and j, "ii" a vertex. Children are oriented like their
+parent; in a tetrahedron the octahedron in the middle is always cut along 02-13, and each child's order of vertices
 is such that repeated refinement makes at most three shapes of tetrahedra.
 
 Source: Bey, Tetrahedral grid refinement, Computing 55 (1995).
@@ -36,7 +40,7 @@ def refine(mesh: Mesh, cells: np.ndarray | None = None) -> Mesh:
             neighbours until the mesh conforms (`bisect`).
 
     Raises:
-        InputError: some cells of a curved mesh are to be cut, or cells that do not exist.
+        InputError: some cells of a mesh that is curved, or not of simplices, are to be cut, or cells that do not exist.
 
     Example:
         >>> coarse = Mesh(np.array([[0.0], [1.0]]), np.array([[0, 1]]))
@@ -45,37 +49,31 @@ def refine(mesh: Mesh, cells: np.ndarray | None = None) -> Mesh:
     """
     if cells is not None:
         return bisect(mesh, np.asarray(cells))
-    dim, whole = mesh.dim, mesh.second_order
-    table = _child_nodes(mesh)
+    whole, table = mesh.second_order, _child_nodes(mesh.cell_type)
     fine = Mesh(
         points=whole.points,
-        cells=whole.nodes[:, table].reshape(-1, dim + 1),
+        cells=whole.nodes[:, table].reshape(-1, table.shape[1]),
         regions={name: _children(members, len(table)) for name, members in mesh.regions.items()},
         boundaries={name: _on_facets(mesh, facets) for name, facets in mesh.boundaries.items()},
     )
     return fine if mesh.order == 1 else _curved(fine, whole, table)
 
 
-def _child_nodes(mesh: Mesh) -> np.ndarray:
-    """Places of the children's vertices in `Mesh.nodes` of second order, shape (2^dim, dim + 1)."""
-    edges = EDGES[mesh.cell_type]
-    column = {f"{i}{i}": i for i in range(mesh.dim + 1)}
-    column |= {f"{i}{j}": mesh.dim + 1 + k for k, (i, j) in enumerate(edges)}
-    return np.array([[column[label] for label in child.split()] for child in CHILDREN[mesh.dim]])
+def _child_nodes(cell_type: str) -> np.ndarray:
+    """Places of the children's vertices in `Mesh.nodes` of second order, shape (2^dim, vertices a cell)."""
+    pairs = np.array([[[int(v) for v in label] for label in child.split()] for child in CHILDREN[cell_type]])
+    return node_places(reference_vertices(cell_type)[pairs].mean(axis=2), cell_type, 2)
 
 
 def _curved(fine: Mesh, coarse: Mesh, table: np.ndarray) -> Mesh:
-    """The refined mesh with a node on each edge, where the coarse cell's quadratic map takes the edge's middle."""
-    edges = np.array(EDGES[fine.cell_type])
-    corners = np.eye(fine.dim + 1)
-    barycentric = np.vstack([corners, corners[edges].mean(axis=1)])
-    middles = barycentric[table][:, edges].mean(axis=2).reshape(-1, fine.dim + 1)
-    shape = np.hstack([middles * (2 * middles - 1), 4 * middles[:, edges].prod(axis=2)])
-    points = np.einsum("an,cni->cai", shape, coarse.points[coarse.nodes]).reshape(-1, fine.dim)
-    ends = np.sort(fine.cells[:, edges], axis=2).reshape(-1, 2)
-    _, first, number = np.unique(ends @ [len(fine.points), 1], return_index=True, return_inverse=True)
-    edge_nodes = len(fine.points) + number.reshape(len(fine.cells), len(edges))
-    return replace(fine, points=np.vstack([fine.points, points[first]]), edge_nodes=edge_nodes)
+    """The refined mesh with the nodes of second order where the coarse cell's quadratic map takes them."""
+    vertices = reference_nodes(fine.cell_type, 2)[table]
+    middles = [vertices[:, carriers].mean(axis=2) for carriers in CARRIERS[fine.cell_type]]
+    x, _ = reference_map(coarse, np.concatenate(middles, axis=1).reshape(-1, fine.dim))
+    shared = fine.second_order
+    points = shared.points.copy()
+    points[shared.edge_nodes.ravel()] = x.reshape(-1, fine.dim)
+    return replace(shared, points=points)
 
 
 def _children(cells: np.ndarray, count: int) -> np.ndarray:
@@ -84,17 +82,10 @@ def _children(cells: np.ndarray, count: int) -> np.ndarray:
 
 def _on_facets(mesh: Mesh, facets: np.ndarray) -> np.ndarray:
     """The children of facets: rows (cell, local facet) to 2^(dim - 1) as many."""
-    children = [child.split() for child in CHILDREN[mesh.dim]]
-    table = np.array(
-        [
-            [
-                (c, f)
-                for c, child in enumerate(children)
-                for f, local in enumerate(mesh.facet_vertices)
-                if set("".join(child[v] for v in local)) <= {str(v) for v in parent}
-            ]
-            for parent in mesh.facet_vertices
-        ]
-    )
+    children = reference_nodes(mesh.cell_type, 2)[_child_nodes(mesh.cell_type)]
+    first = reference_vertices(mesh.cell_type)[mesh.facet_vertices[:, 0]]
+    outward = basix.cell.facet_outward_normals(basix.CellType[mesh.cell_type])
+    height = np.einsum("pd,cfvpd->pcfv", outward, children[:, mesh.facet_vertices, None] - first)
+    table = np.array([np.argwhere(np.all(np.abs(h) < 1e-12, axis=-1)) for h in height])
     cell, local = table[facets[:, 1]].transpose(2, 0, 1)
     return np.stack([facets[:, :1] * len(children) + cell, local], axis=-1).reshape(-1, 2)

@@ -260,6 +260,27 @@ class Problem(Task):
         return dict(value) if isinstance(value, Mapping) else {next(iter(self.fields)): value}
 
 
+LOWEST = {"DG": 0}
+"""Lowest degree of an element family, where it is not 1."""
+
+
+def degrees_of(problem: Problem, degree: int | None) -> dict[str, int]:
+    """The degree of each field when that of highest degree gets this one; 0 for a number.
+
+    Raises:
+        InputError: so low a degree that a field would fall below the lowest of its family.
+    """
+    own = {name: f.degree for name, f in problem.fields.items() if f.element != "Real"}
+    raised = 0 if degree is None or not own else degree - max(own.values())
+    degrees = {name: k + raised for name, k in own.items()}
+    for name, k in degrees.items():
+        family = problem.fields[name].element
+        if k < LOWEST.get(family, 1):
+            least = max(own.values()) - min(own[n] - LOWEST.get(problem.fields[n].element, 1) for n in own)
+            raise InputError(f"degree must be at least {least} for {problem.name}, got {degree}")
+    return {name: degrees.get(name, 0) for name in problem.fields}
+
+
 def resolve(condition: Dirichlet, shape: tuple[int, ...], x: Any, t: Any, p: SimpleNamespace) -> Any:
     """A condition's value as a UFL expression in the symbols x, t, p, of the given shape: the field's or a component's.
 

@@ -34,19 +34,61 @@ def reference_rule(cell_type: str, degree: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def facet_type(cell_type: str) -> str:
-    return {"interval": "point", "triangle": "interval", "tetrahedron": "triangle"}[cell_type]
+    return {
+        "interval": "point",
+        "triangle": "interval",
+        "quadrilateral": "interval",
+        "tetrahedron": "triangle",
+        "hexahedron": "quadrilateral",
+    }[cell_type]
 
 
 def facet_points(mesh: Mesh, points: np.ndarray) -> np.ndarray:
-    """Reference-cell coordinates of reference-facet points, on each local facet: (dim + 1, q, dim)."""
-    vertices = basix.geometry(basix.CellType[mesh.cell_type])[mesh.facet_vertices]
-    return vertices[:, :1] + np.einsum("qk,fkd->fqd", points, vertices[:, 1:] - vertices[:, :1])
+    """Reference-cell coordinates of reference-facet points, on each local facet: (facets a cell, q, dim)."""
+    first = reference_vertices(mesh.cell_type)[mesh.facet_vertices[:, 0]]
+    return first[:, None] + np.einsum("qk,fdk->fqd", points, facet_tangents(mesh))
+
+
+def facet_tangents(mesh: Mesh) -> np.ndarray:
+    """dX/ds of the map from the reference facet to each local facet, shape (facets a cell, dim, dim - 1)."""
+    vertices = reference_vertices(mesh.cell_type)[mesh.facet_vertices]
+    # Along the axes of the reference facet, be it a simplex or a square, lie its vertices 1 to dim - 1.
+    return np.swapaxes(vertices[:, 1 : mesh.dim] - vertices[:, :1], 1, 2)
+
+
+def reference_vertices(cell_type: str) -> np.ndarray:
+    """Vertices of the reference cell, shape (vertices a cell, dim)."""
+    return basix.geometry(basix.CellType[cell_type])
+
+
+def reference_nodes(cell_type: str, order: int) -> np.ndarray:
+    """Nodes of `Mesh.nodes` in the reference cell, shape (nodes a cell, dim)."""
+    return np.zeros((1, 0)) if cell_type == "point" else _geometry_element(cell_type, order).points
+
+
+def node_places(X: np.ndarray, cell_type: str, order: int) -> np.ndarray:
+    """Which of the `reference_nodes` lie at X (..., dim), shape (...)."""
+    return np.abs(X[..., None, :] - reference_nodes(cell_type, order)).sum(axis=-1).argmin(axis=-1)
+
+
+def _geometry_element(cell_type: str, order: int) -> basix.finite_element.FiniteElement:
+    return basix.create_element(
+        basix.ElementFamily.P, basix.CellType[cell_type], order, basix.LagrangeVariant.equispaced
+    )
 
 
 def jacobians(mesh: Mesh, cells: np.ndarray | slice = slice(None)) -> np.ndarray:
-    """dx/dX of the affine map from the reference cell, shape (num_cells, dim, dim), of straight cells."""
-    if mesh.order > 1:
-        raise InputError("the cells of this mesh are curved: only finite elements take them")
+    """dx/dX of the affine map from the reference cell, shape (num_cells, dim, dim), of straight simplices.
+
+    Raises:
+        InputError: the cells are curved, or quadrilaterals or hexahedra: dx/dX varies over them (`reference_map`).
+    """
+    if not mesh.affine:
+        curved = "curved " if mesh.order > 1 else ""
+        raise InputError(
+            f"the cells of this mesh are {curved}{mesh.cell_type} cells, whose maps are not affine; "
+            "allowed are straight intervals, triangles and tetrahedra"
+        )
     x = mesh.points[mesh.cells[cells]]
     return np.swapaxes(x[:, 1:] - x[:, :1], 1, 2)
 
@@ -58,31 +100,56 @@ def reference_map(mesh: Mesh, X: np.ndarray, cells: np.ndarray | slice = slice(N
         X: reference coordinates, the same in each cell (q, dim) or for each its own (m, q, dim).
     """
     nodes = mesh.points[mesh.nodes[cells]]
-    element = basix.create_element(
-        basix.ElementFamily.P, basix.CellType[mesh.cell_type], mesh.order, basix.LagrangeVariant.equispaced
-    )
-    table = element.tabulate(1, X.reshape(-1, mesh.dim))[..., 0].reshape(mesh.dim + 1, *X.shape[:-1], -1)
+    element = _geometry_element(mesh.cell_type, mesh.order)
+    table = element.tabulate(1, X.reshape(-1, mesh.dim))[..., 0].reshape(mesh.dim + 1, *X.shape[:-1], element.dim)
     points = "q" if X.ndim == 2 else "mq"
     x = np.einsum(f"{points}n,mni->mqi", table[0], nodes)
     return x, np.einsum(f"d{points}n,mni->mqid", table[1:], nodes)
 
 
-def facet_tangents(mesh: Mesh) -> np.ndarray:
-    """dX/ds of the map from the reference facet to each local facet, shape (dim + 1, dim, dim - 1)."""
-    vertices = basix.geometry(basix.CellType[mesh.cell_type])[mesh.facet_vertices]
-    return np.swapaxes(vertices[:, 1:] - vertices[:, :1], 1, 2)
-
-
 def facet_scale_and_normal(mesh: Mesh, facets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ratio of physical to reference measure (k,), and outward unit normal (k, dim), of (cell, local facet) rows."""
-    x = mesh.points[mesh.vertices_of(facets)]
-    edges = x[:, 1:] - x[:, :1]
-    scale = np.sqrt(np.linalg.det(edges @ np.swapaxes(edges, 1, 2))) if mesh.dim > 1 else np.ones(len(facets))
-    opposite = facets[:, 1] if mesh.dim > 1 else 1 - facets[:, 1]
-    # The barycentric coordinate of the opposite vertex falls towards the facet.
-    reference = np.vstack([-np.ones(mesh.dim), np.eye(mesh.dim)])[opposite]
-    outward = -np.einsum("kj,kji->ki", reference, np.linalg.inv(jacobians(mesh, facets[:, 0])))
-    return scale, outward / np.linalg.norm(outward, axis=1, keepdims=True)
+    """Ratio of physical to reference measure (k,), and outward unit normal (k, dim), of (cell, local facet) rows.
+
+    Raises:
+        InputError: cells that are no straight simplices.
+    """
+    return _scale_and_normal(mesh, jacobians(mesh, facets[:, 0]), facets[:, 1])
+
+
+def pull_back(mesh: Mesh, x: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Reference coordinates X (m, dim) of points x (m, dim) [m], each in a cell of its own, by Newton's method.
+
+    Far outside a cell that is not affine there may be none: what comes then is not finite, or lies outside too.
+    """
+    X = np.repeat(reference_vertices(mesh.cell_type).mean(axis=0, keepdims=True), len(x), axis=0)
+    with np.errstate(all="ignore"):
+        for _ in range(1 if mesh.affine else 20):
+            at, J = reference_map(mesh, X[:, None], cells)
+            J[np.linalg.det(J) == 0] = np.nan  # LAPACK would refuse all cells for one that is singular
+            step = np.einsum("mqij,mqj->mi", np.linalg.inv(J), x[:, None] - at)
+            X = X + step
+            if not np.any(np.abs(step) > 1e-13):
+                break
+    return X
+
+
+def distance_outside(mesh: Mesh, X: np.ndarray) -> np.ndarray:
+    """How far X (m, dim) lies outside the reference cell, by its facets' planes, shape (m,); inside it is negative."""
+    kind = basix.CellType[mesh.cell_type]
+    first = reference_vertices(mesh.cell_type)[mesh.facet_vertices[:, 0]]
+    outward = basix.cell.facet_outward_normals(kind)
+    return np.max(X @ outward.T - np.sum(first * outward, axis=1), axis=1)
+
+
+def _scale_and_normal(mesh: Mesh, J: np.ndarray, local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same from dx/dX on facets, shape (k, ..., dim, dim), and their local numbers (k,)."""
+    each = (slice(None), *[None] * (J.ndim - 3))
+    tangents = J @ facet_tangents(mesh)[local][each]
+    scale = np.sqrt(np.linalg.det(np.swapaxes(tangents, -1, -2) @ tangents))
+    # Covariant: inside and outside stay what they are even where the map turns the cell round.
+    outward = basix.cell.facet_outward_normals(basix.CellType[mesh.cell_type])[local][each]
+    normal = np.einsum("...j,...ji->...i", outward, np.linalg.inv(J))
+    return scale, normal / np.linalg.norm(normal, axis=-1, keepdims=True)
 
 
 def cell_quadrature(mesh: Mesh, degree: int, cells: np.ndarray | slice = slice(None)) -> Quadrature:
@@ -96,12 +163,5 @@ def facet_quadrature(mesh: Mesh, degree: int, facets: np.ndarray) -> Quadrature:
     """A rule of the given degree on each (cell, local facet) row."""
     points, weights = reference_rule(facet_type(mesh.cell_type), degree)
     x, J = reference_map(mesh, facet_points(mesh, points)[facets[:, 1]], facets[:, 0])
-    tangents = np.einsum("mqij,mjk->mqik", J, facet_tangents(mesh)[facets[:, 1]])
-    scale = np.sqrt(np.linalg.det(np.einsum("mqik,mqil->mqkl", tangents, tangents))) if mesh.dim > 1 else 1.0
-    # The barycentric coordinate of the opposite vertex falls towards the facet.
-    opposite = facets[:, 1] if mesh.dim > 1 else 1 - facets[:, 1]
-    gradient = np.vstack([-np.ones(mesh.dim), np.eye(mesh.dim)])[opposite]
-    normal = -np.einsum("mj,mqji->mqi", gradient, np.linalg.inv(J))
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    w = np.ones(x.shape[:2]) * scale * weights
-    return Quadrature(x.reshape(-1, mesh.dim).T, w.ravel(), normal.reshape(-1, mesh.dim).T)
+    scale, normal = _scale_and_normal(mesh, J, facets[:, 1])
+    return Quadrature(x.reshape(-1, mesh.dim).T, (scale * weights).ravel(), normal.reshape(-1, mesh.dim).T)

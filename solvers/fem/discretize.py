@@ -16,13 +16,11 @@ from ufl.corealg.traversal import traverse_unique_terminals
 
 from variform.errors import InputError, unknown
 from variform.forms.symbols import checked_residual
-from variform.problem import Dirichlet, Field, NamedMeasure, Point, Problem, Symbols, resolve
+from variform.problem import Dirichlet, Field, NamedMeasure, Point, Problem, Symbols, degrees_of, resolve
 from variform.quadrature import quadrature_degree
 from variform.solvers.fem.mesh import DistributedMesh
 
 JIT = {"cffi_extra_compile_args": ["-O3", "-march=native", "-g0"], "timeout": 120}
-SMALLEST = {"DG": 0}
-"""Lowest degree of an element family, where it is not 1."""
 
 
 @dataclass
@@ -145,7 +143,7 @@ def discretize(problem: Problem, domain: DistributedMesh, degree: int | None = N
         t=fem.Constant(mesh, 0.0 if problem.time is None else float(problem.time[0])),
         p=SimpleNamespace(**{name: _parameter(problem, name, mesh, max(top, 1)) for name in problem.parameters}),
         n=ufl.FacetNormal(mesh),
-        h=ufl.CellDiameter(mesh) if domain.source.order == 1 else _diameters(mesh),
+        h=ufl.CellDiameter(mesh) if domain.source.affine else _diameters(mesh),
         dx=NamedMeasure(cells, domain.regions, "region"),
         ds=NamedMeasure(facets, domain.boundaries, "boundary"),
         dS=ufl.Measure("dS", mesh, metadata=metadata),
@@ -155,23 +153,6 @@ def discretize(problem: Problem, domain: DistributedMesh, degree: int | None = N
     discrete.boundaries += [_boundary(discrete, c) for c in problem.conditions_of(Dirichlet)]
     discrete.boundaries += [_point(discrete, c) for c in problem.conditions_of(Point)]
     return discrete
-
-
-def degrees_of(problem: Problem, degree: int | None) -> dict[str, int]:
-    """The degree of each field; 0 for a number.
-
-    Raises:
-        InputError: so low a degree that a field would fall below the lowest of its family.
-    """
-    own = {name: f.degree for name, f in problem.fields.items() if f.element != "Real"}
-    raised = 0 if degree is None or not own else degree - max(own.values())
-    degrees = {name: k + raised for name, k in own.items()}
-    for name, k in degrees.items():
-        family = problem.fields[name].element
-        if k < SMALLEST.get(family, 1):
-            least = max(own.values()) - min(own[n] - SMALLEST.get(problem.fields[n].element, 1) for n in own)
-            raise InputError(f"degree must be at least {least} for {problem.name}, got {degree}")
-    return {name: degrees.get(name, 0) for name in problem.fields}
 
 
 def element_of(field: Field, cell: Any, degree: int) -> Any:
@@ -232,7 +213,7 @@ def _parameter(problem: Problem, name: str, mesh: dolfinx.mesh.Mesh, degree: int
 
 
 def _diameters(mesh: dolfinx.mesh.Mesh) -> fem.Function:
-    """Diameter of each cell's vertices, one number a cell: UFL knows none of curved cells."""
+    """Diameter of each cell's vertices, one number a cell: UFL knows none of cells that are not affine."""
     function = fem.Function(fem.functionspace(mesh, ("DG", 0)), name="h")
     topology = mesh.topology
     cells = topology.index_map(topology.dim)

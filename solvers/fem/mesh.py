@@ -12,7 +12,8 @@ import ufl
 from mpi4py import MPI
 
 from variform.forms.symbols import numbered
-from variform.mesh import Mesh
+from variform.mesh import SIMPLICES, Mesh
+from variform.meshes.quality import refuse_broken
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class DistributedMesh:
         here = np.full(len(source.cells), -1)
         here[original] = np.arange(len(original))
         topology.create_connectivity(source.dim, source.dim - 1)
-        facets_of = topology.connectivity(source.dim, source.dim - 1).array.reshape(-1, source.dim + 1)
+        facets_of = topology.connectivity(source.dim, source.dim - 1).array.reshape(-1, len(source.facet_vertices))
         facets = topology.index_map(source.dim - 1)
         number_of = np.zeros(facets.size_local + facets.num_ghosts, dtype=np.int32)
         for number, rows in enumerate(source.boundaries.values(), start=1):
@@ -61,7 +62,13 @@ class DistributedMesh:
 
 
 def distribute(mesh: Mesh, comm: MPI.Comm = MPI.COMM_WORLD) -> DistributedMesh:
-    """Partition a mesh that every rank holds whole."""
+    """Partition a mesh that every rank holds whole.
+
+    Raises:
+        InputError: quadrilaterals or hexahedra that are folded: DOLFINx would integrate over them without a word.
+    """
+    if mesh.cell_type != SIMPLICES[mesh.dim]:
+        refuse_broken(mesh)
     cells, points = (mesh.nodes, mesh.points) if comm.rank == 0 else (mesh.nodes[:0], mesh.points[:0])
     element = ufl.Mesh(basix.ufl.element("Lagrange", mesh.cell_type, mesh.order, shape=(mesh.dim,)))
     # Integrals over facets between two ranks need the cells on both sides.

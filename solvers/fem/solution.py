@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import basix
 import dolfinx
 import numpy as np
 import ufl
@@ -15,8 +16,9 @@ from mpi4py import MPI
 
 from variform import meshes
 from variform.errors import InputError, unknown
-from variform.mesh import Mesh
+from variform.mesh import SIMPLICES, Mesh
 from variform.problem import Mean, Symbols
+from variform.quadrature import distance_outside, pull_back
 from variform.solution import Cost, Solution, Status
 from variform.solvers.fem import checkpoint
 from variform.solvers.fem.discretize import JIT, Discrete
@@ -48,7 +50,11 @@ class FemSolution(Solution):
     @cached_property
     def _tree(self) -> Any:
         domain = self._discrete.domain.mesh
-        return dolfinx.geometry.bb_tree(domain, domain.topology.dim, padding=1e-10)
+        dim, padding = domain.topology.dim, 1e-10
+        if self.mesh.order > 1:  # curved cells leave the box around their nodes
+            known = domain.topology.index_map(dim)
+            padding = 0.05 * domain.h(dim, np.arange(known.size_local, dtype=np.int32)).max(initial=0.0)
+        return dolfinx.geometry.bb_tree(domain, dim, padding=padding)
 
     @property
     def mesh(self) -> Mesh:
@@ -250,12 +256,15 @@ class FemSolution(Solution):
         return function
 
     def _gradient(self, function: fem.Function) -> fem.Function:
-        """grad u_h, which on straight cells is polynomial of one degree less, so that interpolation is exact.
+        """grad u_h, which on straight simplices is polynomial of one degree less, so that interpolation is exact.
 
-        RT, BDM and N1curl are of the full degree; on curved cells it is rational, and approximated in the same space.
+        RT, BDM and N1curl are of the full degree, and so are parallelograms and boxes. On other quadrilaterals and
+        hexahedra and on curved cells it is rational, and approximated in the same space.
         """
         if function.name not in self._gradients:
-            degree = self._discrete.degrees[function.name] - (self._element(function.name) in ("Lagrange", "DG"))
+            simplices = self.mesh.cell_type == SIMPLICES[self.mesh.dim]
+            lower = simplices and self._element(function.name) in ("Lagrange", "DG")
+            degree = self._discrete.degrees[function.name] - lower
             shape = (*function.ufl_shape, self.mesh.dim)
             V = fem.functionspace(function.function_space.mesh, ("DG", degree, shape))
             expression = fem.Expression(ufl.grad(function), V.element.interpolation_points, jit_options=JIT)
@@ -271,7 +280,7 @@ class FemSolution(Solution):
         components = int(np.prod(function.ufl_shape, initial=1))
         values = np.zeros((len(points), components))
         if found.any():
-            values[found] = function.eval(points[found], cells).reshape(-1, components)
+            values[found] = self._in_cells(function, points[found], cells).reshape(-1, components)
         nobody = ~found
         if comm.size > 1:
             owner = np.where(found, comm.rank, comm.size)
@@ -282,40 +291,46 @@ class FemSolution(Solution):
         values[nobody] = np.nan
         return values
 
+    def _in_cells(self, function: fem.Function, points: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """Values (n, components) at points (n, 3), each in a cell of its own."""
+        V = function.function_space
+        if self.mesh.affine:
+            return function.eval(points, cells)
+        if V.element.basix_element.map_type != basix.MapType.identity:
+            return function.eval(points, cells, tol=1e-12, maxit=50)
+        # DOLFINx's Newton's method starts in a corner, from where it fails in strongly curved cells.
+        X = pull_back(self.mesh, points[:, : self.mesh.dim], V.mesh.topology.original_cell_index[cells])
+        shapes = V.element.basix_element.tabulate(0, X)[0, ..., 0]
+        dofs = function.x.array.reshape(-1, V.dofmap.bs)[V.dofmap.list[cells]]
+        assert not V.element.needs_dof_transformations, "Lagrange elements permute their dofs at most"
+        return np.einsum("nk,nkb->nb", shapes, dofs)
+
     def _locate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points (n, 3), which of them have a cell on this rank, and those cells; remembered for the gradient."""
         if self._located is None or not np.array_equal(self._located[0], x):
             points = np.zeros((x.shape[1], 3))
             points[:, : len(x)] = x.T
             candidates = dolfinx.geometry.compute_collisions_points(self._tree, points)
-            cells = dolfinx.geometry.compute_colliding_cells(self._discrete.domain.mesh, candidates, points)
-            found = cells.offsets[1:] > cells.offsets[:-1]
-            cell = np.full(len(points), -1, dtype=np.int32)
-            cell[found] = cells.array[cells.offsets[:-1][found]]
-            if self.mesh.order > 1 and not found.all():
-                cell[~found] = self._in_curved_cells(points[~found])
-                found = cell >= 0
+            cell = self._in_affine_cells(points, candidates) if self.mesh.affine else self._by_map(x.T, candidates)
+            found = cell >= 0
             self._located = x.copy(), (points, found, cell[found])
         return self._located[1]
 
-    def _in_curved_cells(self, points: np.ndarray) -> np.ndarray:
-        """The cell of each point (n, 3), or -1: DOLFINx looks in the hull of the nodes, which curved edges leave."""
-        domain = self._discrete.domain.mesh
-        dim, result = domain.topology.dim, np.full(len(points), -1, dtype=np.int32)
-        known = domain.topology.index_map(dim)
-        if known.size_local + known.num_ghosts == 0:
-            return result
-        size = domain.h(dim, np.arange(known.size_local, dtype=np.int32)).max(initial=0.0)
-        near = dolfinx.geometry.bb_tree(domain, dim, padding=0.05 * size)
-        candidates = dolfinx.geometry.compute_collisions_points(near, points)
-        map_, nodes, x = domain.geometry.cmaps[0], domain.geometry.dofmaps[0], domain.geometry.x
-        for i, point in enumerate(points):
-            for cell in candidates.links(i):
-                try:
-                    X = map_.pull_back(point[None, : domain.geometry.dim], x[nodes[cell], : domain.geometry.dim])[0]
-                except RuntimeError:  # Newton's method left the neighbourhood of the cell
-                    continue
-                if min(X.min(), 1 - X.sum()) > -1e-8:
-                    result[i] = cell
-                    break
-        return result
+    def _in_affine_cells(self, points: np.ndarray, candidates: Any) -> np.ndarray:
+        """The cell of each point (n, 3), or -1."""
+        cells = dolfinx.geometry.compute_colliding_cells(self._discrete.domain.mesh, candidates, points)
+        found = cells.offsets[1:] > cells.offsets[:-1]
+        cell = np.full(len(points), -1, dtype=np.int32)
+        cell[found] = cells.array[cells.offsets[:-1][found]]
+        return cell
+
+    def _by_map(self, x: np.ndarray, candidates: Any) -> np.ndarray:
+        """The same for points x (n, dim) and cells that are not the convex hull of their nodes, where DOLFINx looks."""
+        point = np.repeat(np.arange(len(x)), np.diff(candidates.offsets))
+        original = self._discrete.domain.mesh.topology.original_cell_index
+        outside = distance_outside(self.mesh, pull_back(self.mesh, x[point], original[candidates.array]))
+        inside = np.flatnonzero(outside < 1e-8)
+        inside = inside[np.argsort(-outside[inside], kind="stable")]
+        cell = np.full(len(x), -1, dtype=np.int32)
+        cell[point[inside]] = candidates.array[inside]  # the last one written, which lies deepest, remains
+        return cell

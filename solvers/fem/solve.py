@@ -7,10 +7,10 @@ from pathlib import Path
 
 from variform.errors import ComputationError, InputError
 from variform.mesh import Mesh
-from variform.problem import Problem
+from variform.problem import Problem, degrees_of
 from variform.solution import Stopwatch
 from variform.solvers.fem import checkpoint
-from variform.solvers.fem.discretize import Discrete, degrees_of, discretize
+from variform.solvers.fem.discretize import Discrete, discretize
 from variform.solvers.fem.linear import parse
 from variform.solvers.fem.mesh import distribute
 from variform.solvers.fem.solution import FemSolution

@@ -17,7 +17,7 @@ from variform.problem import Problem
 from variform.quadrature import reference_rule
 from variform.solution import Stopwatch
 from variform.solvers.neural.gauss_newton import Quadratic, minimise
-from variform.solvers.neural.mlp import Tape, jacobian
+from variform.solvers.neural.networks import Tape, jacobian
 from variform.solvers.neural.points import Points, in_regions, on_boundaries
 from variform.solvers.neural.solution import NetworkSolution, geometry_and_mesh, record
 from variform.solvers.neural.trial import Trial
@@ -27,6 +27,7 @@ def solve(
     problem: Problem,
     *,
     mesh: Mesh | int | None = None,
+    network: str = "mlp",
     width: int = 16,
     depth: int = 2,
     max_steps: int = 100,
@@ -44,7 +45,8 @@ def solve(
 
     Args:
         mesh: a mesh, or the number of cells a side, whose quadrature points are the integration points; 12 by default.
-        width, depth: of the hidden tanh layers.
+        network: mlp, kan (splines) or chebyshev (polynomials).
+        width, depth: of the hidden layers.
         max_steps: steps.
         seed: of the initial parameters.
         quadrature_degree: of the first of three rules (two in 3D) in each cell; by default 8, 6, 2 in one, two,
@@ -61,7 +63,7 @@ def solve(
         raise InputError(f"{problem.name} is an evolution: it has no energy whose minimum is its solution; use pinn")
     geometry, mesh = geometry_and_mesh(problem, mesh)
     with watch("prepare"):
-        trial = Trial(problem, geometry, mesh, width, depth)
+        trial = Trial(problem, geometry, mesh, width, depth, network)
         degree = quadrature_degree or {1: 8, 2: 6, 3: 2}[mesh.dim]
         rules = [_parts(trial, d) for d in _positive_degrees(mesh, degree)]
     theta = trial.network.initial(seed)
@@ -89,7 +91,9 @@ def solve(
             [partial(model, parts) for parts in rules], energy, theta, max_steps=max_steps, rtol=1e-7, progress=progress
         )
     points = sum(part.num_points for parts in rules for part in parts)
-    discretization = record(trial, seed=seed, integration_points=points, steps=len(history) - 1, energy=history[-1][1])
+    discretization = record(
+        trial, network, seed=seed, integration_points=points, steps=len(history) - 1, energy=history[-1][1]
+    )
     return NetworkSolution(trial, theta, watch.cost(parameters=len(theta)), discretization, history)
 
 

@@ -98,6 +98,6 @@ def geometry_and_mesh(problem: Problem, mesh: Mesh | int | None) -> tuple[Geomet
     return geometry, geometry.mesh(mesh or (8 if problem.time else 12))
 
 
-def record(trial: Trial, **more: Any) -> dict[str, Any]:
+def record(trial: Trial, network: str, **more: Any) -> dict[str, Any]:
     """What a run's record says of a network."""
-    return {"network": "mlp", "layers": list(trial.network.sizes), "cells": len(trial.mesh.cells), **more}
+    return {"network": network, "layers": list(trial.network.sizes), "cells": len(trial.mesh.cells), **more}

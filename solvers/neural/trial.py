@@ -12,12 +12,12 @@ from torch import Tensor
 
 from variform.errors import InputError, unknown
 from variform.forms.interpret import Interpreter, lower
+from variform.forms.jets import Jets, Key, add, closure, jet_of, product
 from variform.forms.pointwise import At, Directions, PointwiseForm
 from variform.mesh import Mesh
 from variform.meshes import Geometry
 from variform.problem import Dirichlet, Periodic, Problem, resolve
-from variform.solvers.neural.jets import closure, jet_of, product
-from variform.solvers.neural.mlp import MLP, Tape
+from variform.solvers.neural.networks import Tape, network_of
 from variform.solvers.neural.points import Points, region_numbers
 from variform.task import evaluate
 
@@ -35,7 +35,9 @@ class Trial:
     Source: Sukumar and Srivastava, Comput. Methods Appl. Mech. Engrg. 389 (2022), 114333.
     """
 
-    def __init__(self, problem: Problem, geometry: Geometry, mesh: Mesh, width: int, depth: int) -> None:
+    def __init__(
+        self, problem: Problem, geometry: Geometry, mesh: Mesh, width: int, depth: int, network: str = "mlp"
+    ) -> None:
         check_conditions(problem)
         self.problem, self.geometry, self.mesh = problem, geometry, mesh
         self.form = PointwiseForm(problem, mesh.dim, tuple(mesh.regions), tuple(mesh.boundaries))
@@ -47,10 +49,10 @@ class Trial:
             raise InputError("networks take boxes that are periodic along every axis, in every field, or along none")
         self._sides = self._sides_of_regions()
         num_features = len(self._features(self._middle(), next(iter(self._sides.values()))))
-        self.network = MLP((num_features, *[width] * depth, len(self.outputs)))
+        self.network = network_of(network, (num_features, *[width] * depth, len(self.outputs)))
         self._lifts = {f: self._lift_expressions(f) for f in problem.fields}
 
-    def prepare(self, points: Points, directions: Iterable[Directions], fields: dict[str, set[Directions]]) -> Prepared:
+    def prepare(self, points: Points, directions: Iterable[Key], fields: dict[str, set[Directions]]) -> Prepared:
         """Jets of features, lift and factor, and of the parameter fields, at a set of points."""
         return self.prepare_at(
             torch.as_tensor(points.x),
@@ -70,7 +72,7 @@ class Trial:
         x: Tensor,
         t: Tensor | None,
         sides: tuple[float, ...],
-        directions: Iterable[Directions],
+        directions: Iterable[Key],
         fields: dict[str, set[Directions]],
     ) -> Prepared:
         """The same without weights; sides holds the sign of every level set."""
@@ -80,7 +82,9 @@ class Trial:
         return {
             "x": x,
             "t": torch.zeros_like(x[0]) if t is None else t,
-            "features": _stacked(jet_of(lambda q, i=i: self._features(q, sides)[i], z, needed) for i in features),
+            "features": _constants_once(
+                _stacked(jet_of(lambda q, i=i: self._features(q, sides)[i], z, needed) for i in features)
+            ),
             "lift": _stacked(jet_of(lambda q, f=f, c=c: self._lift(f, c, q), z, needed) for f, c in self.outputs),
             "factor": _stacked(jet_of(lambda q, f=f: self._factor(f, q), z, needed) for f, _ in self.outputs),
             "parameters": {
@@ -94,13 +98,13 @@ class Trial:
 
     def jet(
         self, theta: Tensor, data: Prepared, tape: Tape | None = None
-    ) -> dict[tuple[str, tuple[int, ...], Directions], Tensor]:
+    ) -> dict[tuple[str, tuple[int, ...], Key], Tensor]:
         """Values and derivatives (n,) of every component at the points that were prepared."""
         network = self.network.jet(theta, data["features"], tape)
-        varying = product(data["factor"], network)
+        whole = add(data["lift"], product(data["factor"], network))
         return {
-            (field, component, axes): data["lift"][axes][i] + value[i]
-            for axes, value in varying.items()
+            (field, component, key): value[i]
+            for key, value in whole.items()
             for i, (field, component) in enumerate(self.outputs)
         }
 
@@ -202,10 +206,15 @@ def _inverse_distance_weights(distances: list[Tensor]) -> list[Tensor]:
     return [q / sum(products) for q in products]
 
 
-def _stacked(jets: Iterable[dict[Directions, Tensor]]) -> dict[Directions, Tensor]:
+def _stacked(jets: Iterable[Jets]) -> Jets:
     """One axis for the components ahead of the points."""
     jets = list(jets)
-    return {axes: torch.stack([jet[axes] for jet in jets]) for axes in jets[0]}
+    return {key: torch.stack([jet[key] for jet in jets]) for key in jets[0]}
+
+
+def _constants_once(a: Jets) -> Jets:
+    """One point stands for all where a derivative is the same at all."""
+    return {key: value[:, :1] if key != () and (value == value[:, :1]).all() else value for key, value in a.items()}
 
 
 def check_conditions(problem: Problem) -> None:

@@ -12,11 +12,11 @@ import ufl
 
 from variform.errors import InputError
 from variform.forms import PointwiseForm, values
+from variform.forms.jets import closure, jet_of
 from variform.forms.pointwise import At, names_of
 from variform.meshes import Layers, UnitSquare
 from variform.problem import Dt, Field, Problem
 from variform.problems import load
-from variform.solvers.neural.jets import closure, jet_of
 
 BLOCK = Path(__file__).parents[2] / "examples" / "heated_block.py"
 SOURCE = {  # the scale of the terms of each strong form: its source, or else its time derivative

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,7 +54,7 @@ def _entry(name: str) -> dict[str, Any]:
 
 
 def _details(name: str) -> dict[str, Any]:
-    from variform.forms.describe import strong_text, weak_text
+    from variform.forms.describe import interface_text, natural_text, strong_text, weak_text
     from variform.problem import Problem
     from variform.problems import load
 
@@ -72,6 +73,8 @@ def _details(name: str) -> dict[str, Any]:
         "weak_form": _text(weak_text, problem),
         "stabilised": type(problem).stabilisation is not Problem.stabilisation,
         "strong_form": _text(strong_text, problem),
+        "natural_conditions": _text(natural_text, problem),
+        "interface_conditions": _text(interface_text, problem),
         "quantities": problem.reference(),
     }
 
@@ -178,10 +181,14 @@ def _show(shown: dict[str, Any]) -> None:
         typer.echo(f"continuation: in {shown['continuation']}, where Newton's method fails")
     if shown["time"]:
         typer.echo(f"time: {shown['time'][0]:g} to {shown['time'][1]:g} s")
-    typer.echo(f"\nweak form, as written:\n  {_elided(shown['weak_form'])}")
+    typer.echo(f"\nweak form, as written:\n{_wrapped(shown['weak_form'])}")
     if shown["stabilised"]:
         typer.echo("  finite elements add terms for stability, which vanish for the exact solution or smooth functions")
-    typer.echo(f"strong form, derived:\n  {_elided(shown['strong_form'])}")
+    typer.echo(f"strong form, derived:\n{_wrapped(shown['strong_form'])}")
+    natural = shown["natural_conditions"] or "none: conditions hold every field on the whole boundary"
+    typer.echo(f"natural conditions, derived:\n{_wrapped(natural)}")
+    if shown["interface_conditions"]:
+        typer.echo(f"continuous across interfaces:\n{_wrapped(shown['interface_conditions'])}")
     for name, value in shown["quantities"].items():
         typer.echo(f"quantity: {name}, reference {number(value)}")
 
@@ -203,9 +210,12 @@ def _parameter_row(name: str, q: dict[str, Any]) -> tuple[str, ...]:
     return name, q["description"], default, q["unit"], f"{q['allowed']}{kind}"
 
 
-def _elided(form: str, longest: int = 600) -> str:
-    """The lines of a form, indented, long ones cut: --json has all of them."""
-    lines = [
-        line if len(line) <= longest else f"{line[:longest]} ... ({len(line)} characters)" for line in form.split("\n")
-    ]
-    return "\n  ".join(lines)
+def _wrapped(form: str, width: int = 116, longest: int = 2400) -> str:
+    """The lines of a form, indented, long ones broken between terms, the longest cut: --json has all of them."""
+    lines = []
+    for line in form.split("\n"):
+        shown = line if len(line) <= longest else f"{line[:longest]} ... ({len(line)} characters)"
+        indent = len(shown) - len(shown.lstrip()) + 2
+        margins = {"initial_indent": " " * indent, "subsequent_indent": " " * (indent + 4)}
+        lines.append(fill(shown.strip(), width, **margins, break_long_words=False, break_on_hyphens=False))
+    return "\n".join(lines)

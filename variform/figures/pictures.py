@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,14 +34,12 @@ from variform.figures.render import (
     probe,
     render,
     shoot,
+    smooth,
     stream_tubes,
     surface_of,
 )
 from variform.figures.values import DIVERGING, SEQUENTIAL, Scale, checked, largest_of, limits, magnitude_of
 from variform.mesh import Mesh
-
-if TYPE_CHECKING:
-    import pyvista
 
 BOX = (720, 590)  # pixels for the body
 VEIL = {"color": "#b0b0b0", "opacity": 0.15, "lighting": False}
@@ -152,7 +149,7 @@ def warped(
         ghost = creases_of(before)
         undeformed = (ghost, EDGE | {"color": GHOST}) if ghost.n_cells else (before, VEIL)
         extras = [undeformed] + [(part, EDGE) for part in [creases_of(after)] if part.n_cells]
-        picture = shoot(View.of(3), [_smooth(after)], scale, box=BOX, extras=extras, lit=True)
+        picture = shoot(View.of(3), [smooth(after)], scale, box=BOX, extras=extras, lit=True)
     else:
         before.points = before.points - [0.0, 0.0, 0.01 * np.ptp(mesh.points)]  # below, to leave the colours alone
         picture = shoot(View.of(2), [after], scale, box=BOX, extras=[(before, VEIL)])
@@ -182,7 +179,7 @@ def surface(mesh: Mesh, values: np.ndarray, path: Path, *, title: str, unit: str
     rim = floor.extract_feature_edges(feature_edges=False, non_manifold_edges=False, manifold_edges=False)
     extras = [(rim, EDGE | {"color": GHOST}), (floor, VEIL)]
     picture = shoot(
-        View.along(np.array([0.5, -1.0, 0.75])), [_smooth(surface_of(grid))], scale, box=BOX, extras=extras, lit=True
+        View.along(np.array([0.5, -1.0, 0.75])), [smooth(surface_of(grid))], scale, box=BOX, extras=extras, lit=True
     )
     return _single(replace(picture, names=("x", "y", "")), scale, path, title, unit)
 
@@ -214,11 +211,6 @@ def _readable_factor(mesh: Mesh, displacement: np.ndarray) -> float:
 
 def _rows(nodes: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
     return None if nodes is None else nodes[rows]
-
-
-def _smooth(surface: pyvista.PolyData) -> pyvista.PolyData:
-    """With normals that vary from triangle to triangle, but for sharp edges."""
-    return surface.compute_normals(cell_normals=False, split_vertices=True, feature_angle=30.0)
 
 
 def _single(

@@ -146,7 +146,12 @@ def grid_of(mesh: Mesh, values: np.ndarray) -> pyvista.UnstructuredGrid:
 def surface_of(grid: pyvista.UnstructuredGrid) -> pyvista.PolyData:
     """What is seen of the body, in flat triangles: many a cell where cells are curved, as long as cells are few."""
     level = int(np.clip(np.log(300_000 / grid.n_cells) / np.log(4), 1, 4))
-    return grid.extract_surface(algorithm="dataset_surface", nonlinear_subdivision=level)
+    return grid.extract_surface(algorithm="dataset_surface", nonlinear_subdivision=level).triangulate()
+
+
+def smooth(surface: pyvista.PolyData) -> pyvista.PolyData:
+    """With normals that vary from triangle to triangle, but for sharp edges."""
+    return surface.compute_normals(cell_normals=False, split_vertices=True, feature_angle=30.0)
 
 
 def creases_of(surface: pyvista.PolyData) -> pyvista.PolyData:
@@ -165,8 +170,8 @@ def _opened(
 ) -> tuple[list[pyvista.PolyData], list[pyvista.PolyData]]:
     """The faces and the edges of a body without the octant that faces the eye."""
     creases = creases_of(surface)
-    smooth = surface.compute_normals(cell_normals=False, split_vertices=True, feature_angle=30.0)
-    outside = _without_octant(smooth, grid.center)
+    # After the cut: it joins points at the same place, and so would undo the split of normals at sharp edges.
+    outside = [smooth(part) for part in _without_octant(surface, grid.center)]
     inside = _octant_walls(grid)
     outlines = [
         wall.extract_feature_edges(feature_edges=False, non_manifold_edges=False, manifold_edges=False)
@@ -184,7 +189,7 @@ def _without_octant(surface: pyvista.PolyData, centre: Sequence[float]) -> list[
         if surface.n_cells:
             parts.append(surface.clip(normal, origin=centre))
             surface = surface.clip(-normal, origin=centre)
-    return parts
+    return [part for part in parts if part.n_cells]
 
 
 def _octant_walls(grid: pyvista.UnstructuredGrid) -> list[pyvista.PolyData]:

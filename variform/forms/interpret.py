@@ -7,7 +7,7 @@ disappear, and only the derivatives that the expression really contains are aske
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,11 @@ BINARY: dict[type, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[float, fl
     classes.MaxValue: (torch.maximum, max),
     classes.Atan2: (torch.atan2, math.atan2),
 }
+COMPLEX: dict[type, tuple[Callable[[Tensor], Tensor], Callable[[Any], Any]]] = {
+    classes.Conj: (lambda a: torch.conj(a).resolve_conj(), lambda a: a.conjugate()),
+    classes.Real: (torch.real, lambda a: a.real),
+    classes.Imag: (torch.imag, lambda a: a.imag if not isinstance(a, Tensor) else 0.0),
+}
 COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
     classes.LT: lambda a, b: a < b,
     classes.LE: lambda a, b: a <= b,
@@ -65,10 +70,11 @@ class Interpreter:
 
     Args:
         leaf: gives the value of coefficients, constants and geometry, and of their spatial derivatives.
+        sides: on interior facets, the interpreters of what is restricted to the sides "+" and "-".
     """
 
-    def __init__(self, leaf: Leaf) -> None:
-        self.leaf = leaf
+    def __init__(self, leaf: Leaf, sides: Mapping[str, Interpreter] | None = None) -> None:
+        self.leaf, self.sides = leaf, sides or {}
         self._known: dict[Any, Scalar] = {}
 
     def scalar(self, expression: Any, component: tuple[int, ...] = ()) -> Scalar:
@@ -92,7 +98,7 @@ class Interpreter:
         if isinstance(o, classes.Zero):
             return 0.0
         if isinstance(o, classes.ScalarValue):
-            return _real(o)
+            return _number(o)
         if isinstance(o, classes.Identity):
             return float(component[0] == component[1])
         if isinstance(o, classes.Grad) or o._ufl_is_terminal_:
@@ -114,8 +120,16 @@ class Interpreter:
             )
         if kind is classes.ListTensor:
             return self._evaluate(operands[component[0]], component[1:], indices)
-        if kind in (classes.Variable, classes.Conj, classes.Real):
+        if isinstance(o, classes.Restricted):
+            if o.side() not in self.sides:
+                raise InputError(f"{o} is restricted to one side of a facet: only integrals over s.dS have two")
+            return self.sides[o.side()]._evaluate(operands[0], component, indices)
+        if kind is classes.Variable:
             return self._evaluate(operands[0], component, indices)
+        if kind in COMPLEX:
+            of_tensor, of_float = COMPLEX[kind]
+            a = self._evaluate(operands[0], component, indices)
+            return of_tensor(a) if isinstance(a, Tensor) and a.is_complex() else a if _is_real(a, kind) else of_float(a)
         if kind is classes.Sum:
             return _sum(self._evaluate(term, component, indices) for term in operands)
         if kind is classes.Conditional:
@@ -182,11 +196,14 @@ def _position(index: Any, indices: dict[int, int]) -> int:
     return int(index) if isinstance(index, classes.FixedIndex) else indices[index.count()]
 
 
-def _real(o: Any) -> float:
+def _number(o: Any) -> float | complex:
     value = complex(o)
-    if value.imag:
-        raise InputError(f"complex numbers are not for the torch compiler yet: {o}")
-    return value.real
+    return value if value.imag else value.real
+
+
+def _is_real(a: Scalar, kind: type) -> bool:
+    """Real values are their own conjugate and real part."""
+    return kind is not classes.Imag and not isinstance(a, complex)
 
 
 def _is(a: Scalar, number: float) -> bool:

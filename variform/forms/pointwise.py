@@ -15,8 +15,9 @@ import ufl
 from torch import Tensor
 
 from variform.errors import InputError
-from variform.forms.derive import Term, natural_residual, strong_form, term_in, terms
+from variform.forms.derive import Term, acting, is_zero, terms
 from variform.forms.interpret import Interpreter, lower
+from variform.forms.strong import ByParts
 from variform.forms.symbols import checked_residual, symbols_on
 from variform.problem import Problem
 
@@ -50,24 +51,64 @@ class PointwiseForm:
     def __init__(self, problem: Problem, dim: int, regions: tuple[str, ...], boundaries: tuple[str, ...]) -> None:
         self.problem, self.dim, self.regions, self.boundaries = problem, dim, regions, boundaries
         self.symbols, self.v = symbols_on(problem, dim, regions, boundaries)
-        form = checked_residual(problem, self.symbols, self.v)
-        self._terms = {name: terms(form, v) for name, v in self.v.items()}
+        self._form = checked_residual(problem, self.symbols, self.v)
+        self._known_parts: dict[str, ByParts] = {}
 
     def source_and_flux(self, field: str, region: int) -> Term:
-        """dI/dv and dI/d(grad v) of all terms over a region."""
-        return term_in(self._terms[field], region)
+        """dI/dv, dI/d(grad v) and dI/d(grad grad v) of all terms over a region."""
+        return self._by_parts(field).term(region)
+
+    def flux(self, field: str, region: int) -> Any:
+        """flux - div(moment): what the strong form takes the divergence of."""
+        return self._by_parts(field).flux(region)
+
+    def order(self, field: str) -> int:
+        """The highest derivative of the field's test function inside: the equation's order is twice that."""
+        return self._by_parts(field).order
+
+    def is_held_weakly(self, field: str, boundary: str) -> bool:
+        """Whether `stabilisation` imposes an essential condition on a boundary (Nitsche): it tests with grad v there.
+
+        Then the natural condition of the residual that belongs to it is none of the problem.
+        """
+        extra = self.problem.stabilisation(self.symbols, self.v)
+        if extra is None:
+            return False
+        own = acting(terms(extra, self.v[field]), "exterior_facet", self.boundaries.index(boundary) + 1)
+        return own is not None and not is_zero(own.flux)
 
     def strong(self, field: str, region: int) -> Any:
-        """source - div(flux), shape of the field."""
-        return strong_form(self._terms[field], region)
+        """source - div(flux) + div(div(moment)), shape of the field."""
+        return self._by_parts(field).strong(region)
 
     def natural(self, field: str, region: int, boundary: int) -> Any:
-        """flux . n + dg/dv on a boundary of a region, shape of the field."""
-        return natural_residual(self._terms[field], region, boundary, self.symbols.n)
+        """What vanishes on a boundary of a region where the field is free, shape of the field: flux . n + dg/dv."""
+        return self._by_parts(field).natural(region, boundary)
+
+    def natural_moment(self, field: str, region: int, boundary: int) -> Any:
+        """What vanishes there where the field's normal derivative is free: M_nn, at fourth order."""
+        return self._by_parts(field).natural_moment(region, boundary)
+
+    def twisting_moment(self, field: str, region: int, boundary: int) -> Any:
+        """M_ns on a boundary of a plane region: what is the same on both sides of a corner where the field is free."""
+        return self._by_parts(field).twisting_moment(region, boundary)
 
     def normal_flux(self, field: str, region: int) -> Any:
         """flux . n seen from one region: its jump across an interface vanishes."""
-        return lower(ufl.dot(term_in(self._terms[field], region).flux, self.symbols.n))
+        return self._by_parts(field).normal_flux(region)
+
+    def normal_moment(self, field: str, region: int) -> Any:
+        """M_nn seen from one region: its jump across an interface vanishes, at fourth order."""
+        return self._by_parts(field).normal_moment(region)
+
+    def _by_parts(self, field: str) -> ByParts:
+        if self.problem.fields[field].element == "Real":
+            raise InputError(f"{field!r} is one number: its equation is an integral over the domain, none at points")
+        if field not in self._known_parts:
+            parameters = self.problem.parameters.items()
+            rough = {getattr(self.symbols.p, name): name for name, q in parameters if q.field and not q.smooth}
+            self._known_parts[field] = ByParts(terms(self._form, self.v[field]), self.symbols.n, rough)
+        return self._known_parts[field]
 
     def energy(self) -> list[tuple[tuple[str, int | str], Any]]:
         """Energy densities by (integral type, subdomain number or "everywhere")."""

@@ -47,6 +47,8 @@ def symbols_on(
     scalar = ufl.FunctionSpace(mesh, basix.ufl.element("Lagrange", cell, SYMBOLIC_DEGREE))
 
     def space(field: Field) -> ufl.FunctionSpace:
+        if field.element == "Real":
+            return ufl.FunctionSpace(mesh, basix.ufl.real_element(cell, ()))  # its derivatives are zero
         if not field.shape:
             return scalar
         return ufl.FunctionSpace(mesh, basix.ufl.element("Lagrange", cell, SYMBOLIC_DEGREE, shape=field.shape))

@@ -1,0 +1,1 @@
+"""Finite elements for many samples on one mesh at once, in torch."""

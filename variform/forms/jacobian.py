@@ -1,0 +1,209 @@
+"""The derivative of the weak form in its unknowns: sparse matrices of one pattern, batched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import ufl
+from torch import Tensor
+
+from variform.forms.derive import Where, terms
+from variform.forms.geometry import Directions, integrate
+from variform.forms.state import Side, State
+
+if TYPE_CHECKING:
+    from variform.forms.weak import WeakForm
+
+Jet = tuple[tuple[int, ...], Directions]
+"""(component, directions) of a test or trial function."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one integral contributes to the rows of one component of a field, and the columns of another's.
+
+    Args:
+        row, column: (field, component).
+        where: the measure, on the test function's side; other: on that of the trial function.
+        parts: (derivative of the test function, derivative of the trial function, coefficient).
+    """
+
+    row: tuple[str, tuple[int, ...]]
+    column: tuple[str, tuple[int, ...]]
+    where: Where
+    other: Where
+    parts: list[tuple[Jet, Jet, Any]]
+
+
+class Jacobian:
+    """dF/du + shift dF/d(rate) of a weak form.
+
+    Attributes:
+        pattern: scipy CSR of ones, shape (n, n): rows and columns run through the fields in order, through components
+            before dofs. It is symmetric and has the whole diagonal.
+    """
+
+    def __init__(self, weak: WeakForm) -> None:
+        self.weak = weak
+        self._shift = ufl.Constant(ufl.domain.extract_unique_domain(weak.symbols.x))
+        sizes = [int(np.prod(shape)) for shape in weak.shapes.values()]
+        self.offsets = dict(zip(weak.shapes, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+        self.size = sum(sizes)
+        self._directions = {name: ufl.Coefficient(u.ufl_function_space()) for name, u in weak.symbols.u.items()}
+        self.blocks = self._find_blocks()
+        self._products: dict[Any, Tensor] = {}
+
+    def __call__(
+        self,
+        u: Mapping[str, Tensor],
+        *,
+        p: Mapping[str, Any] | None = None,
+        t: float | Tensor = 0.0,
+        rate: Mapping[str, Tensor] | None = None,
+        shift: float | Tensor = 0.0,
+        points: Tensor | None = None,
+    ) -> Tensor:
+        """The entries of the matrices in the pattern's order.
+
+        Args:
+            u, p, t, rate, points: as `WeakForm.residual` takes them.
+            shift: 1 / dt in an implicit Euler step.
+
+        Returns:
+            Shape (..., nnz), without the batch axes of what the matrices do not depend on.
+        """
+        state = self.weak.state(u, p, t, rate, points)
+        state = State(state.domains, state.dofs, {**state.constants, self._shift: shift}, points)
+        contributions = [(self._positions[i], self._local(b, state)) for i, b in enumerate(self.blocks)]
+        contributions = [(positions, local) for positions, local in contributions if isinstance(local, Tensor)]
+        batch = torch.broadcast_shapes(*(local.shape[:-2] for _, local in contributions))
+        values = torch.zeros(*batch, self.pattern.nnz, dtype=self.weak.dtype, device=self.weak.device)
+        for positions, local in contributions:
+            local = local.expand(*batch, *local.shape[-2:]).reshape(*batch, -1)
+            values = values.index_add(-1, positions, local.to(values.dtype))
+        return values
+
+    def _find_blocks(self) -> list[Block]:
+        from variform.forms.weak import coefficients
+
+        weak, found = self.weak, {}
+        for column, symbol in weak.symbols.u.items():
+            w = self._directions[column]
+            form = ufl.derivative(weak.form, symbol, w)
+            if weak.problem.time:
+                form = form + self._shift * ufl.derivative(weak.form, symbol.rate, w)
+            for row, v in weak.v.items():
+                for where, term in terms(form, v).items():
+                    for component, directions, coefficient in coefficients(term, len(v.ufl_shape)):
+                        for side, w_component, w_directions in jets_of(coefficient, w):
+                            row_part = () if weak.spaces[row].piola else component
+                            column_part = () if weak.spaces[column].piola else w_component
+                            other = where._replace(side=side)
+                            key = ((row, row_part), (column, column_part), where, other)
+                            part = ((component, directions), (w_component, w_directions), coefficient)
+                            found.setdefault(key, []).append(part)
+        return [Block(*key, parts) for key, parts in found.items()]
+
+    def _local(self, block: Block, state: State) -> Tensor | float:
+        """Element matrices, (..., rows * columns a cell, k)."""
+        weak = self.weak
+        row, column = weak.spaces[block.row[0]], weak.spaces[block.column[0]]
+        side, other, w = state.side(block.where), state.side(block.other), self._directions[block.column[0]]
+        reference: dict[Any, Any] = {}
+        for v_jet, w_jet, coefficient in block.parts:
+            interpreter = state.interpreter(block.where, (w, block.other.side, *w_jet))
+            value = interpreter.scalar(coefficient)
+            if not isinstance(value, Tensor) and value == 0.0:
+                continue
+            for c, axes, factor in side.geometry.expansion(row, *v_jet):
+                for d, w_axes, w_factor in other.geometry.expansion(column, *w_jet):
+                    key = (c, axes, d, w_axes)
+                    reference[key] = reference.get(key, 0.0) + value * factor * w_factor
+        return sum(
+            (
+                integrate(self._product(block, side, other, key), value * side.geometry.w)
+                for key, value in reference.items()
+            ),
+            0.0,
+        )
+
+    def _product(self, block: Block, side: Side, other: Side, key: tuple[int, Directions, int, Directions]) -> Tensor:
+        """Products of a test and a trial function's derivatives, (q, rows * columns) or with an axis k."""
+        row, column = (self.weak.spaces[name] for name, _ in (block.row, block.column))
+        known = (id(side.entities), id(other.entities), id(row), id(column), key)
+        if known not in self._products:
+            c, axes, d, w_axes = key
+            a = side.entities.tables(row, axes)[c]
+            b = other.entities.tables(column, w_axes)[d]
+            if a.ndim != b.ndim:
+                a, b = (x if x.ndim == 3 else x[..., None] for x in (a, b))
+            table = a[:, :, None] * b[:, None]
+            self._products[known] = table.reshape(table.shape[0], -1, *table.shape[3:])
+        return self._products[known]
+
+    @cached_property
+    def _keys(self) -> list[np.ndarray]:
+        """row * n + column of every entry of every block's element matrices, (rows a cell, columns a cell, k)."""
+        return [
+            self._dofs(block.row, block.where)[:, None] * self.size + self._dofs(block.column, block.other)[None]
+            for block in self.blocks
+        ]
+
+    def _dofs(self, part: tuple[str, tuple[int, ...]], where: Where) -> np.ndarray:
+        name, component = part
+        *axes, count = self.weak.shapes[name]
+        first = int(np.ravel_multi_index(component, axes)) if axes else 0
+        dofmap = self.weak.spaces[name].dofmap[self.weak.domains.entities(where).cells].T
+        return self.offsets[name] + first * count + dofmap
+
+    @cached_property
+    def _entries(self) -> np.ndarray:
+        """Sorted keys of the pattern."""
+        diagonal = np.arange(self.size) * (self.size + 1)
+        keys = np.unique(np.concatenate([diagonal, *(np.unique(k) for k in self._keys)]))
+        return np.unique(np.concatenate([keys, keys % self.size * self.size + keys // self.size]))
+
+    @cached_property
+    def pattern(self) -> sp.csr_array:
+        rows, columns = np.divmod(self._entries, self.size)
+        indptr = np.searchsorted(rows, np.arange(self.size + 1))
+        return sp.csr_array((np.ones(len(rows)), columns, indptr), shape=(self.size, self.size))
+
+    @cached_property
+    def _positions(self) -> list[Tensor]:
+        return [
+            torch.as_tensor(np.searchsorted(self._entries, key).ravel(), device=self.weak.device) for key in self._keys
+        ]
+
+
+def jets_of(expression: Any, symbol: Any) -> set[tuple[str, tuple[int, ...], Directions]]:
+    """The derivatives of a symbol that may occur in an expression without free indices: (side, component, directions)."""
+    found, seen, waiting = set(), set(), [(expression, "")]
+    while waiting:
+        node, side = waiting.pop()
+        if (node, side) in seen:
+            continue
+        seen.add((node, side))
+        if isinstance(node, ufl.classes.Restricted):
+            waiting.append((node.ufl_operands[0], node.side()))
+            continue
+        o, index, order = node, (), 0
+        if isinstance(o, ufl.classes.Indexed):
+            o, multi_index = o.ufl_operands
+            index = tuple(int(i) for i in multi_index)
+            if isinstance(o, ufl.classes.Restricted):
+                side, o = o.side(), o.ufl_operands[0]
+        while isinstance(o, ufl.classes.Grad):
+            o, order = o.ufl_operands[0], order + 1
+        if o != symbol:
+            waiting += [(operand, side) for operand in node.ufl_operands]
+        elif len(index) == len(symbol.ufl_shape) + order:
+            split = len(index) - order
+            found.add((side, index[:split], tuple(sorted(index[split:]))))
+    return found
