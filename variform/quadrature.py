@@ -119,17 +119,16 @@ def facet_scale_and_normal(mesh: Mesh, facets: np.ndarray) -> tuple[np.ndarray, 
 def pull_back(mesh: Mesh, x: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Reference coordinates X (m, dim) of points x (m, dim) [m], each in a cell of its own, by Newton's method.
 
-    Far outside a cell that is not affine there may be none: what comes then is not finite, or lies outside too.
+    Far outside a cell that is not affine there may be none: the search ends where it leaves the cell's neighbourhood.
     """
     X = np.repeat(reference_vertices(mesh.cell_type).mean(axis=0, keepdims=True), len(x), axis=0)
-    with np.errstate(all="ignore"):
-        for _ in range(1 if mesh.affine else 20):
-            at, J = reference_map(mesh, X[:, None], cells)
-            J[np.linalg.det(J) == 0] = np.nan  # LAPACK would refuse all cells for one that is singular
-            step = np.einsum("mqij,mqj->mi", np.linalg.inv(J), x[:, None] - at)
-            X = X + step
-            if not np.any(np.abs(step) > 1e-13):
-                break
+    todo = np.arange(len(x))
+    for _ in range(1 if mesh.affine else 20):
+        at, J = reference_map(mesh, X[todo, None], cells[todo])
+        J[np.linalg.det(J) == 0] = np.nan  # LAPACK would refuse all cells for one that is singular
+        step = np.einsum("mqij,mqj->mi", np.linalg.inv(J), x[todo, None] - at)
+        X[todo] += step
+        todo = todo[np.any(np.abs(step) > 1e-12, axis=1) & np.all(np.abs(X[todo]) < 4, axis=1)]
     return X
 
 

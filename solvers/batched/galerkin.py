@@ -41,7 +41,9 @@ class Products:
     size: int
 
     @classmethod
-    def of(cls, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], width: int) -> tuple[Products, np.ndarray]:
+    def of(
+        cls, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], width: int
+    ) -> tuple[Products, np.ndarray]:
         """The products, and rows and columns of C as keys row * width + column, increasing.
 
         Args:
@@ -114,7 +116,9 @@ class Coarsening:
     def level(self, values: Tensor) -> tuple[Level, Tensor]:
         """The level of each sample, and the entries of its next coarser matrix."""
         A, weights = self.layout.store(values), self.weights(values)
-        level = Level(A, 1 / A.absolute_row_sums(), self.prolongation.store(weights), self.restriction.store(weights), DEGREE)
+        level = Level(
+            A, 1 / A.absolute_row_sums(), self.prolongation.store(weights), self.restriction.store(weights), DEGREE
+        )
         return level, self.triple(weights, self.product(values, weights))
 
 

@@ -56,7 +56,9 @@ class Layout:
     unsort: Tensor | None = None
 
     def to(self, device: torch.device) -> Layout:
-        slots = tuple(s if isinstance(s.columns, slice) else replace(s, columns=s.columns.to(device)) for s in self.slots)
+        slots = tuple(
+            s if isinstance(s.columns, slice) else replace(s, columns=s.columns.to(device)) for s in self.slots
+        )
         unsort = None if self.unsort is None else self.unsort.to(device)
         return replace(self, slots=slots, entries=self.entries.to(device), absent=self.absent.to(device), unsort=unsort)
 
@@ -121,9 +123,7 @@ def layout_of(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], *, 
     return jagged_layout(rows, columns, shape)
 
 
-def diagonal_layout(
-    rows: np.ndarray, columns: np.ndarray, n: int, offsets: np.ndarray, symmetric: bool
-) -> Layout:
+def diagonal_layout(rows: np.ndarray, columns: np.ndarray, n: int, offsets: np.ndarray, symmetric: bool) -> Layout:
     """Slots are diagonals, of columns minus rows = offset."""
     slots, stored, first = [], [], {}
     for offset in sorted(offsets.tolist(), key=lambda k: (abs(k), -k)):  # k comes just before -k
@@ -144,7 +144,8 @@ def jagged_layout(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int])
     groups, unsort = jagged(rows, shape[0])
     first = np.cumsum([0, *map(len, groups)])
     slots = [
-        Slot(0, len(group), index_tensor(columns[group]), int(start)) for group, start in zip(groups, first, strict=False)
+        Slot(0, len(group), index_tensor(columns[group]), int(start))
+        for group, start in zip(groups, first, strict=False)
     ]
     entries = torch.from_numpy(np.concatenate([*groups, np.zeros(0, np.int64)]))
     return Layout(shape, tuple(slots), entries, torch.zeros(0, dtype=torch.int64), unsort)

@@ -4,13 +4,12 @@ import subprocess
 import sys
 
 import pytest
-import torch
 import ufl
-from ufl import div, dS, grad, inner, jump
+from ufl import div, grad, inner, jump
 
 from variform.errors import InputError
 from variform.forms import PointwiseForm, WeakForm
-from variform.forms.describe import strong_text, weak_text
+from variform.forms.describe import interface_text, natural_text, strong_text, weak_text
 from variform.meshes import UnitSquare
 from variform.problem import Dt, Field, Problem
 from variform.problems import load
@@ -67,11 +66,14 @@ def test_forms_linear_in_several_test_functions_are_taken_whichever_integral_the
 
 
 OTHERS = {
-    "second derivatives of v": (
-        lambda s, u, v: div(grad(u)) * div(grad(v["u"])) * s.dx,
-        "second derivatives of the test",
+    "third derivatives of v": (
+        lambda s, u, v: inner(grad(div(grad(u))), grad(div(grad(v["u"])))) * s.dx,
+        "third or higher derivatives of a test function: integrate it by parts",
     ),
-    "interior facets": (lambda s, u, v: u * v["u"] * s.dx + jump(u) * jump(v["u"]) * dS, "interior_facet integrals"),
+    "a test function without a side": (
+        lambda s, u, v: u * v["u"] * s.dx + u("+") * v["u"] * s.dS,
+        r"a test function on interior facets needs a side: v\('\+'\), ",
+    ),
     "an unknown region": (
         lambda s, u, v: u * v["u"] * s.dx("steal"),
         r"unknown region of the mesh 'steal'.*: domain\.",
@@ -90,23 +92,28 @@ OTHERS = {
 def test_other_forms_are_refused_with_the_names_or_the_way_out(name):
     form, message = OTHERS[name]
     with pytest.raises(InputError, match=message):
-        compiled(form)
+        compiled(form).strong("u", 1)
     problem = Custom(form)
     with pytest.raises(InputError, match=message):
         WeakForm(problem, problem.geometry(problem.p).mesh(2))
 
 
-def test_second_derivatives_of_the_unknown_have_a_strong_form_but_no_weak_one_on_lagrange_elements():
+def test_interior_facets_have_a_weak_form_but_none_at_points():
     def form(s, u, v):
-        return div(grad(u)) * v["u"] * s.dx
+        return inner(grad(u), grad(v["u"])) * s.dx + jump(u) * jump(v["u"]) * s.dS
 
-    pointwise = compiled(form)
-    assert pointwise.directions(pointwise.strong("u", 1))[0] == {(0, 0), (1, 1)}
-    problem = Custom(form)
-    mesh = problem.geometry(problem.p).mesh(2)
-    dofs = {name: torch.zeros(*field.shape, len(mesh.points)) for name, field in problem.fields.items()}
-    with pytest.raises(InputError, match=r"second derivatives of .* only finite elements"):
-        WeakForm(problem, mesh, dtype=torch.float32).residual(dofs)
+    with pytest.raises(InputError, match="interior_facet integrals says nothing at single points"):
+        compiled(form).strong("u", 1)
+    assert strong_text(Custom(form)).startswith("u: a form with interior_facet integrals")
+    assert weak_text(Custom(form)).endswith("[(u(+) - u(-))*(vu(+) - vu(-))] dS")
+
+
+def test_orders_of_derivatives_are_those_of_the_equation():
+    second = compiled(lambda s, u, v: div(grad(u)) * v["u"] * s.dx)
+    assert second.directions(second.strong("u", 1))[0] == {(0, 0), (1, 1)}
+    fourth = compiled(lambda s, u, v: div(grad(u)) * div(grad(v["u"])) * s.dx)
+    assert fourth.directions(fourth.strong("u", 1))[0] == {(0, 0, 0, 0), (0, 0, 1, 1), (1, 1, 1, 1)}
+    assert (second.order("u"), fourth.order("u")) == (0, 2)
 
 
 def test_a_region_without_an_integral_has_no_strong_form():
@@ -121,8 +128,35 @@ def test_a_region_without_an_integral_has_no_strong_form():
 
 
 def test_forms_read_as_they_are_written():
-    assert weak_text(load("heat")()) == "F = [T_t*v + diffusivity*(T_x*v_x + T_y*v_y)] dx"
-    assert strong_text(load("heat")()) == "T_t - T_xx*diffusivity - T_yy*diffusivity = 0"
+    heat, darcy = load("heat")(), load("darcy")()
+    assert weak_text(heat) == "F = [T_t*v + diffusivity*(T_x*v_x + T_y*v_y)] dx"
+    assert strong_text(heat) == "T_t - T_xx*diffusivity - T_yy*diffusivity = 0"
+    assert (natural_text(heat), interface_text(heat)) == ("", "")
+    flux = "conductivity[{}]*heterogeneity*(h_x*n_x + h_y*n_y)"
+    assert f"{flux.format('clay')} = 0   on bottom\n" in natural_text(darcy)
+    assert "- recharge*sin(pi*x) = 0   on top" in natural_text(darcy)
+    assert interface_text(darcy) == f"{flux.format('clay')} in clay = {flux.format('sand')} in sand"
+    assert strong_text(load("darcy_checkerboard")()).startswith("h: a coefficient of the flux is a conditional")
+
+
+def test_conditions_of_plates_are_natural_only_where_nothing_holds_the_slope():
+    class Free(load("plate_supported")):
+        conditions = []
+
+    assert natural_text(load("plate")()) == (
+        "the normal derivative of w is held by the terms that finite elements add   on left, right, bottom, top"
+    )
+    moment = "stiffness*(poisson_ratio*(w_xx + w_yy) + w_xx*(1 - poisson_ratio)) = 0   on left, right"
+    shear = "(poisson_ratio*(w_xxx + w_xyy) + w_xxx*(1 - poisson_ratio) + 2*w_xyy*(1 - poisson_ratio)) = 0   on left"
+    supported, free = natural_text(load("plate_supported")()), natural_text(Free())
+    assert moment in supported and moment.split(",")[0] in free
+    assert shear in free and "w_xxx" not in supported
+
+
+def test_long_forms_are_left_as_a_divergence_with_names_for_what_recurs():
+    text = strong_text(load("hyperelastic_beam")())
+    assert text.startswith("-dx(Q_0x) - dy(Q_0y) - dz(Q_0z) = 0") and "\nwhere s1 = " in text
+    assert max(map(len, text.splitlines())) < 400
 
 
 def test_compiler_and_operators_import_without_finite_elements_and_gmsh():

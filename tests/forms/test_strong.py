@@ -124,7 +124,7 @@ def points_of(problem):
     mesh = problem.geometry(problem.p).mesh(4)
     for points in (*in_regions(mesh, 2), *on_boundaries(mesh, 2)):
         x, n = points.x, points.normal
-        keep = np.linalg.norm(x, axis=0) > 0.2 * ("exponent" in problem.parameters)  # kappa > 0 is felt at the centre
+        keep = np.linalg.norm(x, axis=0) >= 0.2 * ("exponent" in problem.parameters)  # kappa > 0 is felt at the centre
         if points.boundary and tuple(mesh.boundaries)[points.boundary - 1] == "hole":
             n = -x / np.linalg.norm(x, axis=0)
             x = -n
@@ -169,3 +169,194 @@ def test_at_the_exact_solution_strong_and_natural_residuals_vanish_and_nowhere_n
 
 
 # integration by parts
+
+
+class Bent(Problem):
+    """Fourth order with variable coefficients, lower-order and boundary terms, for a scalar or a vector."""
+
+    def __init__(self, dim, shape=()):
+        self.fields = {"w": Field("deflection", shape=shape)}
+        self.dim = dim
+        super().__init__()
+
+    def geometry(self, p):
+        return {1: Interval, 2: UnitSquare, 3: UnitCube}[self.dim]()
+
+    def residual(self, s, v):
+        w, v, x, n = s.u["w"], v["w"], s.x, s.n
+        a = exp(x[0] / 2) + x[self.dim - 1] ** 2
+        inside = (1 + inner(w, w)) * inner(a * grad(grad(w)), grad(grad(v))) + x[0] * inner(w, v)
+        # Not symmetric, and of one mixed derivative only.
+        inside += a * inner(w, grad(grad(v))[..., 0, self.dim - 1]) + inner(grad(w), grad(v)) * sin(x[0])
+        along = as_vector([1 + x[self.dim - 1], *[x[0]] * (self.dim - 1)])
+        outside = inner(w, v) * x[0] + inner(dot(grad(v), along), (1 + x[0]) * w) + inner(dot(grad(v), n), w)
+        return inside * s.dx + outside * s.ds
+
+
+CORNERS = {
+    1: np.array([[0.1], [1.2]]),
+    2: np.array([[0.1, 0.0], [1.3, 0.2], [0.4, 1.1]]),
+    3: np.array([[0.0, 0.1, 0.0], [1.1, 0.0, 0.2], [0.1, 0.9, 0.1], [0.2, 0.3, 1.2]]),
+}
+
+
+def simplex_rule(corners, degree=26):
+    """Points (dim, q) and weights of a simplex given by its corners (vertices, dim)."""
+    kinds = [basix.CellType.point, basix.CellType.interval, basix.CellType.triangle, basix.CellType.tetrahedron]
+    edges = corners[1:] - corners[0]
+    if not len(edges):
+        return torch.tensor(corners.T), torch.ones(1, dtype=torch.float64)
+    points, weights = basix.make_quadrature(kinds[len(edges)], degree)
+    return torch.tensor((corners[0] + points @ edges).T), torch.tensor(weights * np.linalg.det(edges @ edges.T) ** 0.5)
+
+
+def outward(corners, facet):
+    """The normal of the facet opposite a vertex: against the gradient of that vertex's barycentric coordinate."""
+    gradient = np.linalg.inv(np.vstack([corners.T, np.ones(len(corners))]))[facet, :-1]
+    return torch.tensor(-gradient / np.linalg.norm(gradient))[:, None]
+
+
+def barycentric(corners, x):
+    rows = np.linalg.inv(np.vstack([corners.T, np.ones(len(corners))]))
+    return [sum(float(a) * x[i] for i, a in enumerate(row[:-1])) + float(row[-1]) for row in rows]
+
+
+@pytest.mark.parametrize(("dim", "shape"), [(1, ()), (2, ()), (2, (2,)), (3, ())])
+def test_integration_by_parts_holds_on_a_simplex_with_corners_and_moments(dim, shape):
+    """F(w; v) = int strong v + oint natural v + oint natural_moment d_n v + sum over corners [M_ns] v."""
+    problem, corners = Bent(dim, shape), CORNERS[dim]
+    form = form_of(problem)
+    x, n, vertices = form.symbols.x, form.symbols.n, len(corners)
+    v = sin(x[0] + 1) + x[dim - 1] ** 3
+    if dim == 3:  # zero on the edges, where jumps would act
+        b = barycentric(corners, x)
+        v = v * sum(b[i] * b[j] * b[k] for i, j, k in ((0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)))
+    w = cos(x[0]) * (1 + x[dim - 1]) ** 2
+    v, w = (as_vector([f, f * f + x[0]]) if shape else f for f in (v, w))
+
+    def integral(expression, rule, normal=None):
+        lowered = lower(ufl.replace(expression, {form.symbols.u["w"]: w, form.v["w"]: v}))
+        value = form.evaluate(lowered, {}, At(rule[0], {}, n=normal))[()]
+        return float((torch.as_tensor(value) * rule[1]).sum())
+
+    F = {
+        integral_.integral_type(): integral_.integrand()
+        for integral_ in problem.residual(form.symbols, form.v).integrals()
+    }
+    left = integral(F["cell"], simplex_rule(corners))
+    right = integral(inner(form.strong("w", 1), v), simplex_rule(corners))
+    bending = form.natural_moment("w", 1, 1)
+    for facet in range(vertices):
+        rest = [i for i in range(vertices) if i != facet]
+        rule, normal = simplex_rule(corners[rest]), outward(corners, facet)
+        left += integral(F["exterior_facet"], rule, normal)
+        right += integral(inner(form.natural("w", 1, 1), v) + inner(bending, dot(grad(v), n)), rule, normal)
+        if dim == 2:
+            tangent = torch.stack([-normal[1, 0], normal[0, 0]]).numpy()
+            start, end = sorted(rest, key=lambda i: corners[i] @ tangent)
+            for corner, sign in ((end, 1.0), (start, -1.0)):
+                at = (torch.tensor(corners[[corner]].T), torch.tensor([sign]))
+                right += integral(inner(form.twisting_moment("w", 1, 1), v), at, normal)
+    assert abs(left) > 0.1
+    assert abs(left - right) < 1e-11 * abs(left)
+
+
+# energies
+
+
+class Energy(Problem):
+    """Two scalar fields, coupled, one of them with second derivatives."""
+
+    fields = {"a": Field("first"), "b": Field("second")}
+    a, b = "sin(x)*y + x*x", "exp(x/2)*cos(y)"
+
+    def geometry(self, p):
+        return UnitSquare()
+
+    def density(self, a, b, x, y, slope, bend, exp):
+        """In UFL and in sympy alike."""
+        coupling = a * b**2 + exp(a) * (slope(b, 0) ** 2 + slope(b, 1) * slope(a, 0)) + x * y * b
+        return coupling + (1 + b**2) * slope(a, 1) ** 4 + bend(a, 0, 0) ** 2 * y + bend(a, 0, 1) * bend(a, 1, 1) * b
+
+    def energy(self, s):
+        density = self.density(s.u["a"], s.u["b"], *s.x, lambda f, i: f.dx(i), lambda f, i, j: f.dx(i, j), exp)
+        return density * s.dx
+
+    def exact(self, x, t, p):
+        return {"a": to_ufl(self.a)(x), "b": to_ufl(self.b)(x)}
+
+
+def test_the_energy_of_several_fields_has_the_strong_form_of_euler_and_lagrange():
+    """Sympy's Euler-Lagrange equations are the independent derivation."""
+    problem, (x, y, _) = Energy(), AXES
+    a, b = sympy.Function("a")(x, y), sympy.Function("b")(x, y)
+    density = problem.density(
+        a, b, x, y, lambda f, i: f.diff(AXES[i]), lambda f, i, j: f.diff(AXES[i], AXES[j]), sympy.exp
+    )
+    equations = sympy.calculus.euler.euler_equations(density, [a, b], [x, y])
+    form = form_of(problem)
+    at = torch.tensor(np.random.default_rng(0).random((2, 20)))
+    for field, equation in zip(problem.fields, equations, strict=True):
+        expected = equation.lhs.subs({a: sympy.sympify(problem.a), b: sympy.sympify(problem.b)}).doit()
+        strong = form.strong(field, 1)
+        u, _ = jets_of(form, problem.exact, strong, at, 0.0)
+        (ours,) = form.evaluate(strong, u, At(at, {})).values()
+        theirs = sympy.lambdify((x, y), expected, "numpy")(*at.numpy())
+        assert np.abs(ours.numpy() - theirs).max() < 1e-12 * np.abs(theirs).max()
+
+
+# refusals
+
+
+class Rough(Problem):
+    fields = {"u": Field("displacement")}
+    parameters = {"k": Parameter("pixels", default=lambda x: 1 + x[0], field=True, smooth=False)}
+
+    def geometry(self, p):
+        return UnitSquare(Layers(0, (0.5,), ("left", "right")))
+
+    def residual(self, s, v):
+        u, w, k = s.u["u"], v["u"], s.p.k
+        return k * dot(grad(u), grad(w)) * s.dx("left") + (k * u * w + dot(grad(u), grad(w))) * s.dx("right")
+
+
+def test_a_rough_parameter_under_a_divergence_is_refused_by_name_in_the_regions_where_it_is():
+    form = form_of(Rough())
+    with pytest.raises(InputError, match="depends on 'k', which is not smooth"):
+        form.strong("u", 1)
+    assert form.directions(form.strong("u", 2)) == ({(), (0, 0), (1, 1)}, {"k": {()}})
+    assert form.directions(form.natural("u", 1, 1))[1] == {"k": {()}}  # no derivative of it is taken there
+
+
+def test_the_strong_form_leaves_out_what_only_finite_elements_add():
+    class Stabilised(load("poisson")):
+        def stabilisation(self, s, v):
+            return s.h**2 * div(grad(s.u["u"])) * v["u"] * s.dx + s.u["u"] * dot(grad(v["u"]), s.n) * s.ds("left")
+
+    form = form_of(Stabilised())
+    assert form.directions(form.strong("u", 1)) == ({(0, 0), (1, 1)}, {})
+    assert [form.is_held_weakly("u", name) for name in form.boundaries] == [name == "left" for name in form.boundaries]
+
+
+def test_second_derivatives_of_v_on_the_boundary_and_interior_facets_have_no_conditions_at_points():
+    class OnFacets(Problem):
+        fields = {"u": Field("displacement")}
+
+        def geometry(self, p):
+            return UnitSquare()
+
+        def residual(self, s, v):
+            u, w = s.u["u"], v["u"]
+            outside = u * inner(grad(grad(w)), as_matrix(((1, 2), (2, 3)))) * s.ds("top")
+            return u * w * s.dx + (outside if self.boundary else u("+") * w("+") * s.dS)
+
+    for OnFacets.boundary, method, message in (
+        (True, "natural", "second derivatives of a test function in an integral over the boundary"),
+        (False, "natural", "interior_facet integrals says nothing at single points"),
+        (False, "strong", "interior_facet integrals says nothing at single points"),
+    ):
+        form = form_of(OnFacets())
+        with pytest.raises(InputError, match=message):
+            getattr(form, method)("u", 1, *([form.boundaries.index("top") + 1] if method == "natural" else []))
+    with pytest.raises(InputError, match="those of plane domains, not of 3 dimensions"):
+        form_of(Bent(3)).twisting_moment("w", 1, 1)

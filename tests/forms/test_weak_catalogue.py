@@ -141,8 +141,6 @@ def test_residual_jacobian_and_energy_equal_those_of_dolfinx(name):
         assert error <= 1e-12, (kind, error)
 
         if problem.energy(weak.symbols) is not None:
-            expected = fem.assemble_scalar(
-                fem.form(problem.energy(matched.discrete.symbols), jit_options=JIT)
-            )
+            expected = fem.assemble_scalar(fem.form(problem.energy(matched.discrete.symbols), jit_options=JIT))
             size = abs(float(Magnitudes(problem, mesh).energy(u))) + 1e-300
             assert abs(float(weak.energy(u)) - expected) <= 1e-11 * max(size, abs(expected)), kind

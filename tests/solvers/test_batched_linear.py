@@ -130,30 +130,42 @@ def test_iterations_do_not_grow_with_refinement(geometry, cells):
         A = discrete.operator(discrete.two_phase(4, 3.0, 12.0))
         r = solve(A, discrete.load[None], definite=True, rtol=1e-8, grid=TensorGrid.of(discrete.points))
         iterations.append(int(r.iterations.max()))
-    assert iterations[-1] <= 1.35 * iterations[0] and iterations[-1] < 45, iterations
+    assert iterations[-1] < 1.5 * iterations[0] and iterations[-1] < 50, iterations  # without: 4 times as many
 
 
-def test_fast_diagonalisation_is_exact_for_a_separable_operator():
-    """Conductivity and reaction k = a(x) b(y) c, on a graded box, with free sides: no iteration is left to do."""
-    discrete = Discrete.of(graded(UnitCube().mesh(9)), ["left", "top"])
+@pytest.mark.parametrize(
+    ("mesh", "dirichlet", "reaction"),
+    [
+        (graded(UnitSquare().mesh(21)), ["left", "top"], 0.0),
+        (UnitSquare().mesh(16), ["left"], 0.0),
+        (UnitSquare().mesh(16), [], 1.0),
+        (UnitCube().mesh(9), None, 0.0),
+    ],
+)
+def test_fast_diagonalisation_is_exact_for_a_separable_operator(mesh, dirichlet, reaction):
+    """The Laplacian on a graded or uniform box with fixed and free sides, and with a lumped reaction term."""
+    discrete = Discrete.of(mesh, dirichlet)
     values = discrete.operator(np.ones((1, len(discrete.mesh.cells)))).values
+    if reaction:
+        x, y = (np.where((p == 0) | (p == 1), 0.5, 1.0) for p in discrete.points.T)
+        values[0, discrete.pattern.diagonal] += reaction * torch.from_numpy(x * y)
     grid = TensorGrid.of(discrete.points)
     A = Operator(discrete.pattern, values).submatrix(grid.order)
     inverse = FastDiagonalization.nearest(A.mean(), grid.shape, torch.zeros(0, dtype=torch.float64))
     f = torch.rand(discrete.pattern.n, 2, dtype=torch.float64)
-    assert torch.linalg.vector_norm(A.matvec(inverse(f).T).T - f) < 1e-9 * torch.linalg.vector_norm(f)
+    assert torch.linalg.vector_norm(A.matvec(inverse(f).T).T - f) < 1e-10 * torch.linalg.vector_norm(f)
 
 
 @pytest.mark.parametrize(("mesh", "cells"), [(UnitSquare, 32), (Disk, 40), (UnitCube, 10)])
 def test_high_contrast_takes_a_multigrid_of_its_own_for_each_sample(mesh, cells):
     discrete = Discrete.of(mesh().mesh(cells))
-    A = discrete.operator(discrete.two_phase(5, 1.0, 1e4))
-    preconditioner = SampleMultigrid.of(A.pattern, A.mean(), A.values)
-    f = discrete.load.expand(5, -1)
-    r = solve(A, f, definite=True, rtol=1e-11, preconditioner=preconditioner)
-    shared = solve(A, f, definite=True, rtol=1e-11, contrast=1.0)
-    assert r.converged.all() and agree(r.x, lu(A, f)) < 1e-8
-    assert r.iterations.max() < 60 and 2 * r.iterations.max() < shared.iterations.max()
+    A, f = discrete.operator(discrete.two_phase(5, 1.0, 1e4)), discrete.load.expand(5, -1)
+    own = solve(A, f, definite=True, rtol=1e-11, preconditioner=SampleMultigrid.of(A.pattern, A.mean(), A.values))
+    shared = solve(A, f, definite=True, rtol=1e-11, contrast=1.0, max_iterations=2000)
+    chosen = solve(A, f, definite=True, rtol=1e-11)
+    assert own.converged.all() and agree(own.x, lu(A, f)) < 1e-8 and agree(chosen.x, lu(A, f)) < 1e-8
+    assert own.iterations.max() < 60 and 2 * own.iterations.max() < shared.iterations.max()
+    assert isinstance(chosen.preconditioner, SampleMultigrid) == (mesh is UnitCube)  # LU on plane meshes
 
 
 def test_indefinite_unsymmetric_and_complex_systems_are_solved_by_lu():
@@ -188,20 +200,17 @@ def test_a_poisoned_sample_spoils_no_other(mesh):
     values[1, 40] = torch.nan
     values[2] -= 200 * discrete.mass  # indefinite
     f[4] = 0
+    good = torch.tensor([0, 3, 5])
     poisoned = Operator(A.pattern, values)
-    for preconditioner in (
-        choose(A),
-        SampleMultigrid.of(A.pattern, A.mean(), A.values),
-    ):
-        grid = None
-        r = solve(poisoned, f, definite=True, rtol=1e-12, grid=grid, preconditioner=preconditioner)
+    for preconditioner in (choose(A), SampleMultigrid.of(A.pattern, A.mean(), A.values)):
+        r = solve(poisoned, f, definite=True, rtol=1e-12, preconditioner=preconditioner)
         assert r.converged.tolist() == [True, False, False, True, True, True]
-        assert not r.x[4].any() and agree(r.x[[0, 3, 5]], lu(A, f)[[0, 3, 5]]) < 1e-10
-    singular = Operator(A.pattern, values.clone())
-    singular.values[3] = 0
-    r = solve(singular, f, definite=False, rtol=1e-10)
+        assert not r.x[4].any() and agree(r.x[good], lu(A.part(good), f[good])) < 1e-10
+    values[3] = 0  # singular
+    r = solve(Operator(A.pattern, values), f, definite=False)
     assert r.converged.tolist() == [True, False, True, False, True, True]
-    assert agree(r.x[[0, 2, 5]], lu(poisoned, f)[[0, 2, 5]]) < 1e-9
+    good = torch.tensor([0, 2, 5])
+    assert agree(r.x[good], lu(poisoned.part(good), f[good])) < 1e-9
 
 
 def test_a_singular_neumann_problem_is_not_reported_as_solved():

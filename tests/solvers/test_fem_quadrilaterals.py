@@ -61,6 +61,21 @@ def test_a_solution_has_its_cells_own_values_at_any_point_and_at_the_nodes(case,
     assert np.isnan(solution.at(np.full((mesh.dim, 1), 1.001))).all()
 
 
+@pytest.mark.parametrize("case", [(SQUARE, "mixed_darcy", 2), (SQUARE, "poisson_manufactured", 3), (CUBE, CUBE[2], 3)])
+def test_values_of_every_kind_of_element_are_those_of_dolfinx(case):
+    """Whose own evaluation finds these few points; dofs of RT need an orientation, and its values Piola's map."""
+    geometry, name, degree = case
+    mesh = grid(geometry, 4)
+    solution = solve(load(name)(), mesh=mesh, degree=degree)
+    x = np.random.default_rng(3).uniform(0.05, 0.95, (mesh.dim, 100))
+    for field, u in solution._discrete.u.items():
+        ours = solution.at(x, field=field)
+        points, found, cells = solution._locate(x)
+        theirs = u.eval(points, cells, tol=1e-10, maxit=50)
+        assert found.all() and abs(theirs).max() > 0.1
+        np.testing.assert_allclose(ours.reshape(-1, 100), theirs.T, atol=1e-12)
+
+
 def test_diameters_facet_tags_and_regions_are_those_of_the_mesh():
     mesh = perturbed(UnitCube(Layers(2, (0.4,), ("low", "high"))).mesh(3, cell_type="hexahedron"), 0.05)
     moved = replace(mesh, points=mesh.points + 0.1 * np.sin(3 * mesh.points[:, ::-1]))

@@ -85,7 +85,7 @@ def _strong(form: PointwiseForm, field: str, region: int) -> Iterator[Line]:
     names = {c: f"Q{'' if len(form.v) == 1 else field}_{''.join(map(str, c[:-1]))}{AXES[c[-1]]}" for c in flux}
     for c, part in source.items():
         divergence = "".join(f" - d{AXES[j]}({names[*c, j]})" for j in range(form.dim) if flux[*c, j] != 0)
-        yield (part, f"{divergence} = 0") if part != 0 else (f"{divergence[1:]} = 0",)
+        yield (part, f"{divergence} = 0") if part != 0 else (f"-{divergence[3:]} = 0",)
     yield from ((f"{names[c]} = ", part) for c, part in flux.items() if part != 0)
 
 
@@ -113,9 +113,9 @@ def _natural(form: PointwiseForm, field: str, boundary: str, side: Side) -> Iter
 def _components(
     form: PointwiseForm, expression: Any, normal: tuple[float, ...] | None = None
 ) -> dict[tuple[int, ...], sympy.Expr]:
-    """The components in sympy symbols; long ones with the numbers of a given normal."""
+    """The components in sympy symbols, a given normal put in."""
     parts = {c: _exact(part) for c, part in _Symbolic(form).components(expression)}
-    if normal is None or all(len(_simplified(part)) <= MEDIUM for part in parts.values()):
+    if normal is None:
         return parts
     numbers = {sympy.Symbol(f"n_{axis}"): sympy.Integer(int(n)) for axis, n in zip(AXES, normal, strict=False)}
     return {c: part.subs(numbers) for c, part in parts.items()}
@@ -132,7 +132,7 @@ def _named(
             try:
                 lines = tuple(lines_of(field, place))
             except InputError as error:
-                lines = ((f"{field}: {error}",),)
+                lines = ((str(error) if repr(field) in str(error) else f"{field}: {error}",),)
             where.setdefault(lines, []).append(place)
         for lines, names in where.items():
             at = "" if word == "in" and len(names) == len(places) else f"   {word} {', '.join(names)}"

@@ -89,6 +89,21 @@ class Jacobian:
             values = values.index_add(-1, positions, local.to(values.dtype))
         return values
 
+    @cached_property
+    def num_local(self) -> int:
+        """Entries of the largest block's element matrices: what one sample takes while they are made."""
+        return max(len(positions) for positions in self._positions)
+
+    @cached_property
+    def constant(self) -> bool:
+        """Whether the matrices depend neither on the unknowns nor on their rates: the form is linear in them."""
+        unknowns = {u for symbol in self.weak.symbols.u.values() for u in (symbol, getattr(symbol, "rate", None))}
+        return not any(
+            unknowns & set(ufl.algorithms.extract_coefficients(coefficient))
+            for block in self.blocks
+            for _, _, coefficient in block.parts
+        )
+
     def _find_blocks(self) -> list[Block]:
         from variform.forms.weak import coefficients
 

@@ -103,7 +103,7 @@ class PointwiseForm:
 
     def _by_parts(self, field: str) -> ByParts:
         if self.problem.fields[field].element == "Real":
-            raise InputError(f"{field!r} is one number: its equation is an integral over the domain, none at points")
+            raise InputError(f"{field!r} is one number: its equation is an integral over the domain, not one at points")
         if field not in self._known_parts:
             parameters = self.problem.parameters.items()
             rough = {getattr(self.symbols.p, name): name for name, q in parameters if q.field and not q.smooth}

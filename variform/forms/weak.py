@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-import ufl
 from torch import Tensor
 
 from variform import quadrature
@@ -147,6 +147,22 @@ class WeakForm:
             total = total + value.sum((-2, -1))
         return total
 
+    def pack(self, values: Values) -> Tensor:
+        """The dofs of all fields in one vector, (..., n): fields in order, components before dofs."""
+        flat = [
+            values[name].flatten(-len(shape)) if len(shape) > 1 else values[name] for name, shape in self.shapes.items()
+        ]
+        batch = torch.broadcast_shapes(*(v.shape[:-1] for v in flat))
+        return torch.cat([v.expand(*batch, -1) for v in flat], -1)
+
+    def unpack(self, vector: Tensor) -> dict[str, Tensor]:
+        """The fields of a vector (..., n)."""
+        parts = vector.split([math.prod(shape) for shape in self.shapes.values()], -1)
+        return {
+            name: part.reshape(*vector.shape[:-1], *shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
     def parameter_dofs(self, name: str, value: Any, points: Tensor | None = None) -> Tensor:
         """Nodal interpolation of a field parameter given as number or callable, shape (num_dofs,)."""
         x = self.node_coordinates(self.parameter_spaces[name], points)
@@ -163,12 +179,8 @@ class WeakForm:
         self, u: Values, p: Mapping[str, Any] | None, t: Any, rate: Values | None, points: Tensor | None
     ) -> State:
         """Everything that the form depends on, by its symbols."""
-        for name in p or {}:
-            if name not in self.problem.parameters:
-                raise unknown(f"parameter of {self.problem.name}", name, self.problem.parameters)
-        values = {**self.problem.values, **(p or {})}
+        values = self.values(p)
         dofs: dict[Any, tuple[Space, Tensor]] = {}
-        constants: dict[Any, Any] = {self.symbols.t: t}
         for name, symbol in self.symbols.u.items():
             dofs[symbol] = (self.spaces[name], self._checked(f"u[{name!r}]", u.get(name), self.shapes[name]))
             if self.problem.time:
@@ -178,18 +190,30 @@ class WeakForm:
                     self.spaces[name],
                     self._checked(f"rate[{name!r}]", rate.get(name), self.shapes[name]),
                 )
+        for name, space in self.parameter_spaces.items():
+            value = values[name]
+            if not isinstance(value, Tensor):
+                value = self.parameter_dofs(name, value, points)
+            dofs[getattr(self.symbols.p, name)] = (space, self._checked(f"p[{name!r}]", value, (space.num_dofs,)))
+        return State(self.domains, dofs, self.constants(p, t), points)
+
+    def values(self, p: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The problem's parameter values, replaced by those that are given."""
+        for name in p or {}:
+            if name not in self.problem.parameters:
+                raise unknown(f"parameter of {self.problem.name}", name, self.problem.parameters)
+        return {**self.problem.values, **(p or {})}
+
+    def constants(self, p: Mapping[str, Any] | None, t: Any) -> dict[Any, Any]:
+        """Time and the parameters that are numbers, by symbol."""
+        values, result = self.values(p), {self.symbols.t: t}
         for name, spec in self.problem.parameters.items():
-            symbol, value = getattr(self.symbols.p, name), values[name]
+            symbol = getattr(self.symbols.p, name)
             if spec.per_region:
-                constants.update({symbol[region]: value[region] for region in spec.default})
-            elif spec.field:
-                space = self.parameter_spaces[name]
-                if not isinstance(value, Tensor):
-                    value = self.parameter_dofs(name, value, points)
-                dofs[symbol] = (space, self._checked(f"p[{name!r}]", value, (space.num_dofs,)))
-            else:
-                constants[symbol] = value
-        return State(self.domains, dofs, constants, points)
+                result.update({symbol[region]: values[name][region] for region in spec.default})
+            elif not spec.field:
+                result[symbol] = values[name]
+        return result
 
     def _checked(self, what: str, value: Tensor | None, shape: tuple[int, ...]) -> Tensor:
         if not isinstance(value, Tensor):

@@ -1,0 +1,218 @@
+"""Many instances of one problem on one mesh, solved at once; each solve is a torch operation with a derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import math
+
+import torch
+from torch import Tensor
+
+from variform.errors import InputError
+from variform.forms.interpret import Interpreter, lower
+from variform.forms.weak import WeakForm
+from variform.mesh import Mesh
+from variform.problem import Problem
+from variform.solvers.batched.inputs import Inputs
+from variform.solvers.batched.system import Outcome, Solve, System
+
+GAMMA = 1 - 1 / math.sqrt(2)
+STAGES = ((GAMMA,), (1 - GAMMA, GAMMA))
+"""Rows of SDIRK2. L-stable, second order: Alexander, SIAM J. Numer. Anal. 14 (1977), 1006."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Solutions of a batch.
+
+    Args:
+        u: dofs by field, shape (B, *shape); of an evolution (B, snapshots + 1, *shape).
+        converged: shape (B,), bool. The dofs of samples that did not converge are the last iterate.
+        newton_steps, linear_iterations: of each sample, in all; shape (B,).
+        residual: last relative residual of the linear (or nonlinear) system, shape (B,).
+    """
+
+    u: dict[str, Tensor]
+    converged: Tensor
+    newton_steps: Tensor
+    linear_iterations: Tensor
+    residual: Tensor
+
+
+class BatchedSolver:
+    """Finite elements for many samples of one problem on one mesh, on CPU or GPU.
+
+    The samples differ in parameters, boundary values or (all together) the mesh's points. Solutions are
+    differentiable in them: gradients come from one adjoint solve a sample.
+
+    Args:
+        problem: its parameter values hold where a solve does not give others.
+        mesh: of any cell type.
+        degree: of the field of highest degree; the problem's own by default.
+        dtype: float64, or complex128 for sesquilinear forms.
+
+    Raises:
+        InputError: conditions or elements that the batched solver does not take.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        mesh: Mesh,
+        *,
+        degree: int | None = None,
+        quadrature_degree: int | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if dtype not in (torch.float64, torch.complex128):
+            raise InputError(f"the batched solver works in float64 or complex128, got {dtype}")
+        self.weak = WeakForm(
+            problem, mesh, degree=degree, quadrature_degree=quadrature_degree, dtype=dtype, device=device
+        )
+        self.problem, self.system = problem, System(self.weak)
+
+    def solve(
+        self,
+        p: Mapping[str, Any] | None = None,
+        *,
+        boundary: Mapping[str, Tensor] | None = None,
+        points: Tensor | None = None,
+        start: Mapping[str, Tensor] | None = None,
+        rtol: float = 1e-10,
+    ) -> Batch:
+        """Solve a stationary problem for every sample.
+
+        Args:
+            p: parameters: numbers or tensors (B,); fields as dofs (num_dofs,) or (B, num_dofs) in
+                `weak.parameter_spaces`, or callables of x; dicts by region.
+            boundary: dofs (B, *shape) by field, in place of the problem's Dirichlet values where those are prescribed.
+            points: of the mesh, shape (num_points, dim), the same for all samples.
+            start: first guesses for Newton's method, (B, *shape); zero by default.
+            rtol: relative tolerance of Newton's method and of the linear solver.
+        """
+        if self.problem.time is not None:
+            raise InputError(f"{self.problem.name} evolves in time: use evolve")
+        inputs = Inputs.of(self.weak, p, boundary, points)
+        guess = None if start is None else self.weak.pack(start)
+        u, outcome = self._solve(inputs, guess, inputs.batch, rtol)
+        return self._result(self._with_mean(u, outcome, points), outcome)
+
+    def evolve(
+        self,
+        p: Mapping[str, Any] | None = None,
+        *,
+        initial: Mapping[str, Tensor] | None = None,
+        boundary: Mapping[str, Tensor] | None = None,
+        steps: int,
+        snapshots: int = 1,
+        rtol: float = 1e-10,
+        progress: Callable[[float, str], None] = lambda fraction, text: None,
+    ) -> Batch:
+        """Step every sample from the first to the last time of the problem, by SDIRK of order 2 with constant steps.
+
+        Args:
+            initial: dofs (B, *shape) by field in place of the problem's initial values.
+            steps, snapshots: time steps, and how many later states to keep, evenly spaced.
+        """
+        if self.problem.time is None:
+            raise InputError(f"{self.problem.name} is stationary: use solve")
+        if steps < 1 or snapshots < 1 or steps % snapshots:
+            raise InputError(
+                f"steps must be a positive multiple of snapshots, got {steps} steps, {snapshots} snapshots"
+            )
+        inputs = Inputs.of(self.weak, p, boundary)
+        u = self.weak.pack({**self.initial_values(inputs), **(initial or {})})
+        batch = max(inputs.batch, len(u) if u.ndim > 1 else 1)
+        u = u.expand(batch, -1)
+        begin, end = self.problem.time
+        dt, states, outcomes = (end - begin) / steps, [u], []
+        for step in range(steps):
+            rates: list[Tensor] = []
+            for row in STAGES:
+                base = u + dt * sum(a * k for a, k in zip(row[:-1], rates, strict=True))
+                at = inputs.at(begin + (step + sum(row)) * dt, base, 1 / (row[-1] * dt))
+                stage, outcome = self._solve(at, base, batch, rtol)
+                rates.append((stage - base) / (row[-1] * dt))
+                outcomes.append(outcome)
+            u = stage
+            if (step + 1) % (steps // snapshots) == 0:
+                states.append(u)
+            progress((step + 1) / steps, f"step {step + 1} of {steps}")
+        total = Outcome(
+            x=outcomes[-1].x,
+            converged=torch.stack([o.converged for o in outcomes]).all(dim=0),
+            newton_steps=sum(o.newton_steps for o in outcomes),
+            linear_iterations=sum(o.linear_iterations for o in outcomes),
+            residual=torch.stack([o.residual for o in outcomes]).amax(dim=0),
+        )
+        return self._result(torch.stack(states, dim=1), total)
+
+    def initial_values(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Nodal interpolation of the problem's initial values; absent ones are zero."""
+        weak, s = self.weak, self.weak.symbols
+        result = {name: torch.zeros(shape, dtype=weak.dtype, device=weak.device) for name, shape in weak.shapes.items()}
+        constants = weak.constants(inputs.p, self.problem.time[0])
+        fields = {getattr(s.p, name): name for name in weak.parameter_spaces}
+        for name, value in self.problem.by_field(self.problem.initial(s.x, s.p)).items():
+            space, x = weak.spaces[name], weak.node_coordinates(weak.spaces[name])
+
+            def leaf(o: Any, component: tuple, directions: tuple, x: Tensor = x, space: Any = space) -> Any:
+                if o == s.x:
+                    return x[component[0]]
+                if o in constants:
+                    number = constants[o]
+                    return number[..., None] if isinstance(number, Tensor) and number.ndim else number
+                if o in fields and weak.parameter_spaces[fields[o]] is space:
+                    return inputs.tensors[f"p.{fields[o]}"]
+                raise InputError(
+                    f"initial values of {self.problem.name} depend on {o}, which has no value at the nodes"
+                )
+
+            parts = [part + 0 * x[0] for _, part in Interpreter(leaf).components(lower(value))]
+            parts = torch.broadcast_tensors(*parts)
+            batch = parts[0].shape[:-1]
+            result[name] = torch.stack(parts, -2).reshape(*batch, *weak.shapes[name]).to(weak.dtype)
+        return result
+
+    def _solve(self, inputs: Inputs, guess: Tensor | None, batch: int, rtol: float) -> tuple[Tensor, Outcome]:
+        conditions, out = self.system.conditions, []
+        x = torch.zeros(batch, conditions.size, dtype=self.weak.dtype, device=self.weak.device)
+        if guess is not None:
+            x = guess.detach().expand(batch, -1)[:, torch.as_tensor(conditions.free, device=x.device)].contiguous()
+        needed = [value for value in inputs.tensors.values() if value.requires_grad]
+        u = Solve.apply(self.system, inputs, x, rtol, out, *needed)
+        return u, out[0]
+
+    def _with_mean(self, u: Tensor, outcome: Outcome, points: Tensor | None) -> Tensor:
+        """Fields whose mean is given are shifted to it."""
+        from variform.problem import Mean
+
+        for condition in self.problem.conditions_of(Mean):
+            start = self.system.conditions.offsets[condition.field]
+            part = slice(start, start + self.weak.shapes[condition.field][-1])
+            w = self._weights(condition.field, points)
+            shift = condition.value - (u[:, part] @ w.to(u.dtype)) / w.sum()
+            u = torch.cat([u[:, : part.start], u[:, part] + shift[:, None], u[:, part.stop :]], dim=1)
+        return u
+
+    def _weights(self, field: str, points: Tensor | None) -> Tensor:
+        """Integrals of the basis functions of a scalar field."""
+        from variform.forms.derive import EVERYWHERE, Where
+        from variform.forms.geometry import integrate
+
+        space, where = self.weak.spaces[field], Where("cell", EVERYWHERE)
+        entities, w = self.weak.domains.entities(where), self.weak.domains.geometry(where, points).w
+        local = integrate(entities.tables(space, ())[0], w)
+        zeros = torch.zeros(space.num_dofs, dtype=w.dtype, device=w.device)
+        return zeros.index_add(
+            -1, entities.dofmap(space).reshape(-1), local.expand(entities.dofmap(space).shape).reshape(-1)
+        )
+
+    def _result(self, u: Tensor, outcome: Outcome) -> Batch:
+        return Batch(
+            self.weak.unpack(u), outcome.converged, outcome.newton_steps, outcome.linear_iterations, outcome.residual
+        )

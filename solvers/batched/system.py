@@ -1,0 +1,260 @@
+"""Newton's method for a batch of nonlinear systems, and its derivative by the implicit function theorem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from variform.forms.weak import WeakForm
+from variform.solvers.batched import linear
+from variform.solvers.batched.conditions import Conditions
+from variform.solvers.batched.inputs import Inputs
+from variform.solvers.batched.memory import in_halves
+from variform.solvers.batched.operator import Operator, Pattern
+from variform.solvers.batched.transform import TensorGrid
+
+PORTION_BYTES = 2**27
+"""Size of the element matrices that are made at once on the CPU."""
+
+SMALLEST_DAMPING = 2.0**-10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a batch of systems was solved.
+
+    Args:
+        x: free unknowns, shape (B, size).
+        converged: shape (B,), bool.
+        newton_steps, linear_iterations: shape (B,), int64.
+        residual: |r| / |r at the start| in the 2-norm over the free unknowns, shape (B,).
+    """
+
+    x: Tensor
+    converged: Tensor
+    newton_steps: Tensor
+    linear_iterations: Tensor
+    residual: Tensor
+
+
+class System:
+    """F(u; v) = 0 for the free unknowns of a weak form, for all samples of a batch."""
+
+    def __init__(self, weak: WeakForm) -> None:
+        self.weak, self.conditions = weak, Conditions(weak)
+        self.pattern, self._entries, self._targets = self._reduced()
+        spaces, fields = list(weak.spaces.values()), list(weak.problem.fields.values())
+        alone = len(spaces) == 1 and spaces[0].family == "Lagrange" and not weak.dtype.is_complex
+        self.may_be_definite = alone and spaces[0].degree <= 2
+        self.must_be_definite = alone and weak.problem.energy(weak.symbols) is not None and not fields[0].shape
+        self.grid = None
+        if alone and weak.shapes and len(next(iter(weak.shapes.values()))) == 1:
+            self.grid = TensorGrid.of(spaces[0].x.T[self.conditions.free])
+        self._preconditioner: Any = None
+
+    def _reduced(self) -> tuple[Pattern, Tensor, Tensor | None]:
+        """The pattern of the free unknowns; which entries of all go into it, and where to if periodic ones meet."""
+        whole, number = self.weak.linearised.pattern, self.conditions.number
+        rows = number[np.repeat(np.arange(whole.shape[0]), np.diff(whole.indptr))]
+        columns = number[whole.indices]
+        entries = np.flatnonzero((rows >= 0) & (columns >= 0))
+        keys = rows[entries] * self.conditions.size + columns[entries]
+        unique, target = np.unique(keys, return_inverse=True)
+        size = self.conditions.size
+        row, column = np.divmod(unique, size)
+        pattern = Pattern.of(sp.csr_array((np.ones(len(unique)), (row, column)), shape=(size, size)))
+        device = self.weak.device
+        if len(unique) == len(entries):
+            return pattern, torch.as_tensor(entries[np.argsort(keys)], device=device), None
+        return pattern, torch.as_tensor(entries, device=device), torch.as_tensor(target, device=device)
+
+    def residual(self, u: Tensor, inputs: Inputs) -> Tensor:
+        """F at dofs u (..., n), for all rows."""
+        return self.weak.pack(
+            self.weak.residual(
+                self.weak.unpack(u),
+                p=inputs.p,
+                t=inputs.t,
+                rate=self._rate(u, inputs),
+                points=inputs.tensors.get("points"),
+            )
+        )
+
+    def operator(self, u: Tensor, inputs: Inputs) -> Operator:
+        """The derivative of the free rows in the free unknowns."""
+        values = self.weak.linearised(
+            self.weak.unpack(u),
+            p=inputs.p,
+            t=inputs.t,
+            rate=self._rate(u, inputs),
+            shift=inputs.shift or 0.0,
+            points=inputs.tensors.get("points"),
+        )
+        values = values if values.ndim > 1 else values[None]
+        if self._targets is None:
+            return Operator(self.pattern, values.index_select(-1, self._entries))
+        zeros = torch.zeros(len(values), self.pattern.nnz, dtype=values.dtype, device=values.device)
+        return Operator(self.pattern, zeros.index_add(-1, self._targets, values[..., self._entries]))
+
+    def _rate(self, u: Tensor, inputs: Inputs) -> dict[str, Tensor] | None:
+        if inputs.shift is None:
+            return None
+        return self.weak.unpack(inputs.shift * (u - inputs.tensors["base"]))
+
+    def solve_linear(self, A: Operator, f: Tensor, rtol: float) -> linear.Result:
+        """A x = f; symmetric operators by conjugate gradients, and where those fail or do not apply by LU."""
+        definite = self.may_be_definite and self._is_symmetric(A)
+        result = linear.solve(
+            A,
+            f,
+            definite=definite,
+            rtol=rtol,
+            grid=self.grid,
+            preconditioner=self._preconditioner if definite else None,
+        )
+        if not definite or self.must_be_definite or result.converged.all():
+            self._preconditioner = result.preconditioner
+            return result
+        failed = ~result.converged
+        again = linear.solve(A.part(failed), f[failed] if len(f) > 1 else f, definite=False, rtol=rtol)
+        x, converged, residual = result.x.clone(), result.converged.clone(), result.relative_residual.clone()
+        x[failed], converged[failed], residual[failed] = again.x, again.converged, again.relative_residual
+        return linear.Result(x, converged, result.iterations, residual, None)
+
+    def adjoint(self, u: Tensor, inputs: Inputs, du: Tensor, rtol: float) -> Tensor:
+        """z (B, n) with A^T z = du on the free unknowns, zero where values are prescribed; u as in the solution."""
+        portion = self._portion(len(u))
+        parts = [
+            self.solve_linear(
+                self.operator(u[samples], inputs.part(samples)).transpose(), self.conditions.restrict(du[samples]), rtol
+            ).x
+            for samples in (slice(i, i + portion) for i in range(0, len(u), portion))
+        ]
+        return self.conditions.expand(torch.cat(parts), torch.zeros_like(u))
+
+    def _is_symmetric(self, A: Operator) -> bool:
+        difference = (A.values - A.entries(self.pattern.transposition)).nan_to_num().abs().max()
+        return bool(difference <= 1e-11 * A.values.nan_to_num().abs().max())
+
+    @torch.no_grad()
+    def solve(self, inputs: Inputs, x: Tensor, *, rtol: float, max_steps: int = 30) -> Outcome:
+        """Newton's method, each sample to its own convergence; those that do not converge are marked.
+
+        Args:
+            x: first guesses of the free unknowns, shape (B, size).
+            rtol: of the linear solver; a nonlinear sample has converged when a step changes it by no more than that.
+        """
+        batch = len(x)
+        portion = self._portion(batch)
+        parts = [
+            part
+            for start in range(0, batch, portion)
+            for part in in_halves(
+                lambda samples: self._newton(inputs.part(samples), x[samples], rtol, max_steps),
+                slice(start, min(start + portion, batch)),
+            )
+        ]
+        return Outcome(*(torch.cat([getattr(part, name) for part in parts]) for name in Outcome.__dataclass_fields__))
+
+    def _portion(self, batch: int) -> int:
+        jacobian, device = self.weak.linearised, self.weak.device
+        room = torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else PORTION_BYTES
+        return max(1, min(batch, room // (8 * max(1, jacobian.num_local))))
+
+    def _newton(self, inputs: Inputs, x: Tensor, rtol: float, max_steps: int) -> Outcome:
+        g, x = self.conditions.values(inputs), x.clone()
+        g = g.expand(len(x), -1)
+        r = self._free_residual(x, g, inputs)
+        first = torch.linalg.vector_norm(r, dim=1)
+        scale = torch.where(first > 0, first, 1)
+        counts = torch.zeros(2, len(x), dtype=torch.int64, device=x.device)
+        if self.weak.linearised.constant:
+            A = self.operator(self.conditions.expand(x, g), inputs)
+            result = self.solve_linear(A, -r, rtol)
+            counts[0], counts[1] = 1, result.iterations
+            return Outcome(x + result.x, result.converged, *counts, result.relative_residual)
+        converged = first == 0
+        active = torch.nonzero(first.isfinite() & ~converged).flatten()
+        for _ in range(max_steps):
+            if not len(active):
+                break
+            here, held = inputs.part(active) if len(active) < len(x) else inputs, g[active]
+            A = self.operator(self.conditions.expand(x[active], held), here)
+            step = self.solve_linear(A, -r[active], max(rtol, 1e-13))
+            counts[0, active] += 1
+            counts[1, active] += step.iterations
+            new, new_r, moved = self._damped(x[active], step.x, r[active], held, here)
+            size = torch.linalg.vector_norm(self.conditions.expand(new, held), dim=1)
+            length = torch.linalg.vector_norm(step.x, dim=1)
+            done = length <= rtol * size
+            # Where rounding stops the residual from falling, a small step is as far as one gets.
+            done |= ~moved & (length <= 1e-9 * size)
+            x[active], r[active] = new, new_r
+            converged[active] = done
+            active = active[moved & ~done & new_r.isfinite().all(dim=1)]
+        residual = torch.linalg.vector_norm(r, dim=1) / scale
+        return Outcome(x, converged, *counts, residual)
+
+    def _free_residual(self, x: Tensor, g: Tensor, inputs: Inputs) -> Tensor:
+        r = self.conditions.restrict(self.residual(self.conditions.expand(x, g), inputs))
+        return r.expand(len(x), -1).clone()
+
+    def _damped(self, x: Tensor, step: Tensor, r: Tensor, g: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+        """x + d step with the largest d = 1, 1/2, 1/4, .. that lowers each sample's residual; whether there is one."""
+        norm, d = torch.linalg.vector_norm(r, dim=1), torch.ones(len(x), 1, dtype=x.real.dtype, device=x.device)
+        new, new_r = x.clone(), r.clone()
+        waiting = torch.arange(len(x), device=x.device)
+        while len(waiting) and float(d[waiting].min()) >= SMALLEST_DAMPING:
+            trial = x[waiting] + d[waiting] * step[waiting]
+            trial_r = self._free_residual(trial, g[waiting], inputs.part(waiting) if len(waiting) < len(x) else inputs)
+            good = torch.linalg.vector_norm(trial_r, dim=1) <= (1 - 1e-4 * d[waiting, 0]) * norm[waiting]
+            new[waiting[good]], new_r[waiting[good]] = trial[good], trial_r[good]
+            waiting = waiting[~good]
+            d[waiting] /= 2
+        moved = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        moved[waiting] = False
+        return new, new_r, moved
+
+
+class Solve(torch.autograd.Function):
+    """The dofs u (B, n) of a batch of solutions as a function of its inputs.
+
+    The derivative is that of the implicit function theorem: with A^T z = restrict(du), and prescribed values g,
+    d(loss) = du . dg - z . (dF + F_u dg) at fixed free unknowns. Samples that did not converge get none.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, system: System, inputs: Inputs, x: Tensor, rtol: float, out: list, *tensors: Tensor
+    ) -> Tensor:
+        plain = inputs.detached()
+        outcome = system.solve(plain, x, rtol=rtol)
+        out.append(outcome)
+        u = system.conditions.expand(outcome.x, system.conditions.values(plain))
+        ctx.system, ctx.inputs, ctx.rtol, ctx.converged = system, plain, rtol, outcome.converged
+        ctx.names = [name for name, value in inputs.tensors.items() if value.requires_grad]
+        ctx.save_for_backward(u)
+        return u
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, du: Tensor) -> tuple:
+        (u,), system = ctx.saved_tensors, ctx.system
+        with torch.enable_grad():
+            tensors = dict(ctx.inputs.tensors)
+            tensors |= {name: tensors[name].detach().requires_grad_() for name in ctx.names}
+            inputs = Inputs(tensors, ctx.inputs.rank, ctx.inputs.t, ctx.inputs.shift)
+            g = system.conditions.values(inputs).expand_as(u)
+        du = torch.where(ctx.converged[:, None], du, 0)
+        with torch.no_grad():
+            z = system.adjoint(torch.where(ctx.converged[:, None], u, 0), ctx.inputs, du, ctx.rtol)
+        with torch.enable_grad():
+            held = u.detach() + (g - g.detach())
+            work = (du.conj() * g).sum() - (z.conj() * system.residual(held, inputs))[ctx.converged].sum()
+            gradients = torch.autograd.grad(work, [tensors[name] for name in ctx.names], allow_unused=True)
+        return (None, None, None, None, None, *gradients)
