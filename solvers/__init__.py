@@ -12,6 +12,7 @@ from variform.solution import Solution
 
 METHODS = {
     "fem": ("variform.solvers.fem", "finite elements (DOLFINx, PETSc)"),
+    "fem-batched": ("variform.solvers.batched", "the same finite elements in torch, on CPU or GPU, differentiable"),
     "pinn": ("variform.solvers.neural.pinn", "a network trained on the strong residual"),
     "ritz": ("variform.solvers.neural.ritz", "a network trained on the energy"),
     "spectral": ("variform.solvers.spectral", "Fourier pseudo-spectral, ETDRK4 (periodic boxes)"),

@@ -1,1 +1,6 @@
-"""Finite elements for many samples on one mesh at once, in torch."""
+"""Finite elements in torch for thousands of instances on one mesh, on CPU and GPU, differentiable."""
+
+from variform.solvers.batched.solve import solve
+from variform.solvers.batched.solver import Batch, BatchedSolver
+
+__all__ = ["Batch", "BatchedSolver", "solve"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from variform.solvers.batched.operator import Operator, Pattern
 
 OPTIONS = {
-    "diag_pivot_thresh": 0.1,  # the diagonal is the pivot unless below this part of its column: keeps the order's fill low
+    "diag_pivot_thresh": 0.1,  # the diagonal is the pivot unless below this part of its column: keeps the fill low
     "options": {"SymmetricMode": True},
     "relax": 1,
     "panel_size": 8,  # the widths are the quickest on a plane mesh of 16,000 unknowns

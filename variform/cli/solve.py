@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 def solve(
     problem: Annotated[str, typer.Argument(help="Catalogue name, or path/to/file.py[:Class].")],
-    method: Annotated[str, typer.Option(help="fem, pinn, ritz or spectral.")] = "fem",
-    net: Annotated[str | None, typer.Option(help="Network of a neural method: mlp.")] = None,
+    method: Annotated[str, typer.Option(help="fem, fem-batched, pinn, ritz or spectral.")] = "fem",
+    net: Annotated[str | None, typer.Option(help="Network of pinn or ritz: mlp, kan or chebyshev.")] = None,
     mesh: Annotated[str | None, typer.Option(help="Cells a side, or a mesh file.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -53,10 +53,10 @@ def solve(
     if num_ranks() > 1 and method in solvers.METHODS and method != "fem":
         raise InputError(f"method {method!r} runs on one rank; only fem uses {num_ranks()}")
     options = solvers.options_of(method)
-    if net not in (None, "mlp") or (net and "width" not in options):
-        raise InputError(f"--net is for neural methods (pinn, ritz) and can only be mlp, got {net!r} with {method!r}")
+    if net is not None and "network" not in options:
+        raise InputError(f"--net is for neural methods (pinn, ritz), not for {method!r}")
     values, chosen = parse_settings(kind, settings or [], options)
-    chosen |= solver_options(method, options, petsc=petsc, restart=restart)
+    chosen |= solver_options(method, options, petsc=petsc, restart=restart) | ({} if net is None else {"network": net})
     if chosen.get("start") and mesh is not None:
         raise InputError("--restart keeps the mesh of the earlier run: leave out --mesh")
     instance: Problem = kind(**values)

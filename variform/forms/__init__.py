@@ -9,12 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from variform.forms.compiled import CompiledForm
     from variform.forms.interpret import Interpreter, lower
     from variform.forms.pointwise import PointwiseForm, values
     from variform.forms.spaces import Space
     from variform.forms.weak import WeakForm
 
 _HOME = {
+    "CompiledForm": "compiled",
     "Interpreter": "interpret",
     "lower": "interpret",
     "PointwiseForm": "pointwise",
@@ -23,7 +25,7 @@ _HOME = {
     "WeakForm": "weak",
 }
 
-__all__ = ["Interpreter", "PointwiseForm", "Space", "WeakForm", "lower", "values"]
+__all__ = ["CompiledForm", "Interpreter", "PointwiseForm", "Space", "WeakForm", "lower", "values"]
 
 
 def __getattr__(name: str) -> Any:

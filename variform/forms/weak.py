@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import ufl
 from torch import Tensor
 
 from variform import quadrature
@@ -84,6 +85,7 @@ class WeakForm:
         extra = problem.stabilisation(self.symbols, self.v)
         if extra is not None:
             self.form = self.form + extra
+        self._lowered: dict[ufl.Form, list[tuple[Where, Any]]] = {}
         self._terms = {name: terms(self.form, v) for name, v in self.v.items()}
 
     @property
@@ -138,11 +140,24 @@ class WeakForm:
         points: Tensor | None = None,
     ) -> Tensor:
         """The energy, shape (...) of the batch axes."""
-        if not self._densities:
+        energy = self.problem.energy(self.symbols)
+        if energy is None:
             raise InputError(f"{self.problem.name} has no energy")
-        state = self.state(u, p, t, None, points)
+        return self.integral(energy, u, p=p, t=t, points=points)
+
+    def integral(
+        self,
+        form: ufl.Form,
+        u: Values,
+        *,
+        p: Mapping[str, Any] | None = None,
+        t: float | Tensor = 0.0,
+        points: Tensor | None = None,
+    ) -> Tensor:
+        """The value of a form without test functions, written in `symbols`, shape (...) of the batch axes."""
+        state = self.state(u, p, t, u if self.problem.time else None, points)
         total: Any = 0.0
-        for where, density in self._densities:
+        for where, density in self._densities(form):
             value = state.interpreter(where).scalar(density) * state.side(where).geometry.w
             total = total + value.sum((-2, -1))
         return total
@@ -265,20 +280,16 @@ class WeakForm:
             rows.append(row)
         return torch.stack(rows, -2).reshape(*batch, *axes, count) if axes else rows[0]
 
-    @cached_property
-    def _densities(self) -> list[tuple[Where, Any]]:
-        """Lowered integrands of the energy by measure."""
-        energy = self.problem.energy(self.symbols)
-        return (
-            []
-            if energy is None
-            else [
+    def _densities(self, form: ufl.Form) -> list[tuple[Where, Any]]:
+        """Lowered integrands by measure."""
+        if form not in self._lowered:
+            self._lowered[form] = [
                 (where, lower(integral.integrand()))
-                for integral in energy.integrals()
+                for integral in form.integrals()
                 for where in measures(integral)
                 if where.side != "-"
             ]
-        )
+        return self._lowered[form]
 
 
 def coefficients(term: Term, rank: int) -> Iterator[tuple[tuple[int, ...], Directions, Any]]:
