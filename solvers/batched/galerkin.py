@@ -1,7 +1,7 @@
 """One multigrid hierarchy a sample, for coefficients of high contrast: the structure is shared, the numbers are not.
 
-Coarse unknowns are chosen once, on the mean operator. Each sample has its own interpolation, read off its own matrix, so
-that it follows the jumps of its own coefficient, and its own Galerkin products P^T A P, whose terms were listed once.
+Coarse unknowns are chosen once, on the mean operator. Each sample has its own interpolation, read off its own matrix,
+so that it follows the jumps of its own coefficient, and its own Galerkin products P^T A P, their terms listed once.
 All in double precision: single costs more iterations than it saves time at a contrast of 1e4, and fails at 1e6.
 """
 

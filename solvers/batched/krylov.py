@@ -14,6 +14,9 @@ from variform.solvers.batched.layout import BatchMatrix
 STEPS_UNCHECKED = 10
 """Most iterations between two looks at the true residual: a product in double precision and a wait for the device."""
 
+NOISE = 1e-13
+"""Part of r . z at which the recurrence in single precision has nothing left: the square of a few roundings."""
+
 DROP_UNCHECKED = 1e-3
 """Part that the working precision's residual is trusted to fall to before it is computed anew."""
 
@@ -97,12 +100,27 @@ def _start(A: BatchMatrix, inverse: Inverse, f: Tensor, x: Tensor, rtol: float) 
     working = A.to(inverse.dtype)
     r = torch.zeros_like(f, dtype=inverse.dtype)
     now = _Iteration(
-        A=A, working=working, inverse=inverse, rtol=rtol, f=f, norm=norm, x=x.clone(), r=r, correction=torch.zeros_like(r),
-        p=torch.zeros_like(r), Ap=torch.zeros_like(r), alpha=torch.zeros_like(r[0]), rz=torch.zeros_like(r[0]),
+        A=A,
+        working=working,
+        inverse=inverse,
+        rtol=rtol,
+        f=f,
+        norm=norm,
+        x=x.clone(),
+        r=r,
+        correction=torch.zeros_like(r),
+        p=torch.zeros_like(r),
+        Ap=torch.zeros_like(r),
+        alpha=torch.zeros_like(r[0]),
+        rz=torch.zeros_like(r[0]),
+        start=torch.zeros_like(r[0]),
         rounding=2 * torch.finfo(f.dtype).eps * working.spectral_bound().to(f.dtype).expand_as(norm) / norm,
-        residual=torch.zeros_like(norm), tolerance=torch.zeros_like(norm), iterations=torch.zeros_like(norm, dtype=torch.int64),
-        active=torch.ones_like(norm, dtype=torch.bool), converged=torch.zeros_like(norm, dtype=torch.bool),
-    )  # fmt: skip
+        residual=torch.zeros_like(norm),
+        tolerance=torch.zeros_like(norm),
+        iterations=torch.zeros_like(norm, dtype=torch.int64),
+        active=torch.ones_like(norm, dtype=torch.bool),
+        converged=torch.zeros_like(norm, dtype=torch.bool),
+    )
     now.replace_residual()
     return now
 
@@ -124,6 +142,7 @@ class _Iteration:
     Ap: Tensor
     alpha: Tensor
     rz: Tensor
+    start: Tensor
     rounding: Tensor
     residual: Tensor
     tolerance: Tensor
@@ -142,6 +161,9 @@ class _Iteration:
         z = self.inverse(self.r)
         beta = torch.where(self.rz > 0, -self.alpha * _dot(z, self.Ap) / self.rz, 0)
         self.rz = _dot(self.r, z)
+        # Below rounding of what the recurrence began with there is only noise, which would grow: wait for the true residual.
+        self.start = torch.where(self.start > 0, self.start, self.rz)
+        self.rz = torch.where(self.rz > NOISE * self.start, self.rz, 0)
         torch.addcmul(z, beta, self.p, out=self.p)
 
     def descend(self) -> None:
@@ -149,7 +171,8 @@ class _Iteration:
         self.Ap = self.working @ self.p
         curvature = _dot(self.p, self.Ap)
         self.active &= curvature >= 0
-        self.alpha = torch.where(self.active & (curvature > 0), self.rz / curvature, 0)
+        # In exact arithmetic p . r is r . z; where rounding has spoilt that, p . r still leads downhill.
+        self.alpha = torch.where(self.active & (curvature > 0) & (self.rz > 0), _dot(self.p, self.r) / curvature, 0)
         self.correction.addcmul_(self.alpha, self.p)
         self.r.addcmul_(self.alpha, self.Ap, value=-1)
         self.iterations += self.active
@@ -158,6 +181,7 @@ class _Iteration:
         """Add the correction to x; take the true residual; see which samples are done."""
         self.x.addcmul_(self.correction.to(self.x.dtype), self.norm)
         self.correction.zero_()
+        self.start.zero_()
         r = (self.f - self.A @ self.x).div_(self.norm)
         self.r.copy_(r)
         self.residual = _norm(r)

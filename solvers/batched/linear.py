@@ -75,7 +75,7 @@ def solve(
     Symmetric positive definite real operators: conjugate gradients, with one preconditioner from the mean operator
     (fast diagonalisation on boxes, algebraic multigrid elsewhere) up to a coefficient contrast of 100, and a multigrid
     for each sample above. Sparse LU, factored once if the operator is the same for all samples, for everything
-    indefinite, unsymmetric or complex, and where it is quicker: see `choose`. What memory cannot hold is solved in halves.
+    indefinite, unsymmetric or complex, and where it is quicker: see `choose`. What memory cannot hold, halves do.
 
     Args:
         A: the operators of the free unknowns alone (`Pattern.submatrix`). float64, or complex.
@@ -127,6 +127,8 @@ def choose(A: Operator, contrast: float | None = None, grid: TensorGrid | None =
     Args:
         grid: the grid in whose order the unknowns already are.
     """
+    if not A.finite().any():  # LU reports each sample
+        return None
     mean = A.mean()
     like = torch.zeros(0, dtype=torch.float32, device=A.values.device)
     lu_is_cheap = like.device.type == "cpu" and A.pattern.nnz <= PLANE_ENTRIES * A.pattern.n
@@ -141,7 +143,7 @@ def choose(A: Operator, contrast: float | None = None, grid: TensorGrid | None =
 def _contrast(A: Operator) -> float:
     """Ratio of the diagonals' local scales within a sample: from below, since a diagonal averages over cells."""
     diagonal = A.diagonal()
-    finite = diagonal.sum(dim=1).isfinite()
+    finite = A.finite()
     ratio = (diagonal / diagonal[finite].mean(dim=0))[finite]
     return float((ratio.amax(dim=1) / ratio.amin(dim=1)).amax())
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 
 from variform.errors import ComputationError
 
-T = TypeVar("T")
 
-
-def in_halves(function: Callable[[slice], T], samples: slice) -> list[T]:
+def in_halves[T](function: Callable[[slice], T], samples: slice) -> list[T]:
     """The function of all samples, of their halves if memory runs out, of quarters, ..: the parts in order.
 
     Raises:

@@ -1,7 +1,7 @@
 """Multigrid for a batch, batch last: one hierarchy for all samples, or one structure with each sample's own numbers.
 
-Both smooth with Chebyshev's polynomials of the fourth kind in D^-1 A, D the sums of absolute values of the rows, so that
-the spectrum lies below 1 whatever the mesh and nothing need be estimated; the cycle is symmetric.
+Both smooth with Chebyshev's polynomials of the fourth kind in D^-1 A, D the sums of absolute values of the rows: so
+the spectrum lies below 1 whatever the mesh and nothing need be estimated. The cycle is symmetric.
 Source: Lottes, Numer. Linear Algebra Appl. 30 (2023) e2518, for the smoother.
 """
 

@@ -132,13 +132,17 @@ class Operator:
         """Shape (B, n), or (1, n) when shared."""
         return self.values[:, torch.from_numpy(self.pattern.diagonal).to(self.values.device)]
 
+    def finite(self) -> Tensor:
+        """Whether every entry is, shape (B,) or (1,)."""
+        return self.values.sum(dim=1).isfinite()
+
     def mean(self) -> sp.csr_array:
         """The mean over the samples whose entries are all finite.
 
         Raises:
             InputError: no sample is finite.
         """
-        finite = self.values.sum(dim=1).isfinite()
+        finite = self.finite()
         if not finite.any():
             raise InputError("every sample of the operator has an entry that is not finite")
         values = self.values if finite.all() else self.values[finite]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import math
 
 import torch
 from torch import Tensor
 
 from variform.errors import InputError
+from variform.forms.derive import EVERYWHERE, Where
+from variform.forms.geometry import integrate
 from variform.forms.interpret import Interpreter, lower
 from variform.forms.weak import WeakForm
 from variform.mesh import Mesh
-from variform.problem import Problem
+from variform.meshes.quality import refuse_broken
+from variform.problem import Mean, Problem
 from variform.solvers.batched.inputs import Inputs
 from variform.solvers.batched.system import Outcome, Solve, System
 
@@ -70,6 +72,7 @@ class BatchedSolver:
     ) -> None:
         if dtype not in (torch.float64, torch.complex128):
             raise InputError(f"the batched solver works in float64 or complex128, got {dtype}")
+        refuse_broken(mesh)
         self.weak = WeakForm(
             problem, mesh, degree=degree, quadrature_degree=quadrature_degree, dtype=dtype, device=device
         )
@@ -189,8 +192,6 @@ class BatchedSolver:
 
     def _with_mean(self, u: Tensor, outcome: Outcome, points: Tensor | None) -> Tensor:
         """Fields whose mean is given are shifted to it."""
-        from variform.problem import Mean
-
         for condition in self.problem.conditions_of(Mean):
             start = self.system.conditions.offsets[condition.field]
             part = slice(start, start + self.weak.shapes[condition.field][-1])
@@ -201,9 +202,6 @@ class BatchedSolver:
 
     def _weights(self, field: str, points: Tensor | None) -> Tensor:
         """Integrals of the basis functions of a scalar field."""
-        from variform.forms.derive import EVERYWHERE, Where
-        from variform.forms.geometry import integrate
-
         space, where = self.weak.spaces[field], Where("cell", EVERYWHERE)
         entities, w = self.weak.domains.entities(where), self.weak.domains.geometry(where, points).w
         local = integrate(entities.tables(space, ())[0], w)

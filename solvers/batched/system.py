@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ PORTION_BYTES = 2**27
 
 SMALLEST_DAMPING = 2.0**-10
 
+SMALLEST_STEP = 1e-3
+"""Of a continuation, as a part of the way from the start to the wanted value."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -40,6 +43,13 @@ class Outcome:
     newton_steps: Tensor
     linear_iterations: Tensor
     residual: Tensor
+
+
+NAMES = tuple(Outcome.__dataclass_fields__)
+
+
+def _put(values: Tensor, where: Tensor, new: Tensor) -> Tensor:
+    return values.index_copy(0, where, new)
 
 
 class System:
@@ -149,6 +159,47 @@ class System:
             x: first guesses of the free unknowns, shape (B, size).
             rtol: of the linear solver; a nonlinear sample has converged when a step changes it by no more than that.
         """
+        outcome = self._in_portions(inputs, x, rtol, max_steps)
+        failed = torch.nonzero(~outcome.converged).flatten()
+        if not len(failed) or self.weak.problem.continuation is None or self.weak.linearised.constant:
+            return outcome
+        followed = self._follow(inputs.part(failed), x[failed], rtol, max_steps)
+        return Outcome(*(_put(getattr(outcome, name), failed, getattr(followed, name)) for name in NAMES))
+
+    def _follow(self, inputs: Inputs, x: Tensor, rtol: float, max_steps: int) -> Outcome:
+        """Continuation from an easy value of a parameter to the wanted ones: steps are halved while a sample fails and
+        doubled while none does.
+        """
+        path = self.weak.problem.continuation
+        name = f"p.{path.parameter}"
+        wanted = inputs.tensors[name]
+        done, step, outcome = 0.0, 0.0, None
+        while done < 1.0:
+            part = min(1.0, done + step)
+            value = (
+                path.start ** (1 - part) * wanted**part if path.geometric else path.start + part * (wanted - path.start)
+            )
+            trial = self._in_portions(replace(inputs, tensors={**inputs.tensors, name: value}), x, rtol, max_steps)
+            if not trial.converged.all():
+                step /= 2
+                if step < SMALLEST_STEP:
+                    return replace(trial, converged=trial.converged & (part == 1.0))
+                continue
+            outcome = (
+                trial
+                if outcome is None
+                else Outcome(
+                    trial.x,
+                    trial.converged,
+                    outcome.newton_steps + trial.newton_steps,
+                    outcome.linear_iterations + trial.linear_iterations,
+                    trial.residual,
+                )
+            )
+            done, x, step = part, trial.x, 2 * step if step else 0.25
+        return outcome
+
+    def _in_portions(self, inputs: Inputs, x: Tensor, rtol: float, max_steps: int) -> Outcome:
         batch = len(x)
         portion = self._portion(batch)
         parts = [
@@ -159,7 +210,7 @@ class System:
                 slice(start, min(start + portion, batch)),
             )
         ]
-        return Outcome(*(torch.cat([getattr(part, name) for part in parts]) for name in Outcome.__dataclass_fields__))
+        return Outcome(*(torch.cat([getattr(part, name) for part in parts]) for name in NAMES))
 
     def _portion(self, batch: int) -> int:
         jacobian, device = self.weak.linearised, self.weak.device

@@ -211,7 +211,7 @@ def _line_operators(rearranged: np.ndarray, pairs: list[tuple[np.ndarray, np.nda
 
 
 def _is_nearly_mirrored(rearranged: np.ndarray, axis: int) -> bool:
-    """Entry by entry, in the mean over the other axes: a free side opposite to a fixed one differs at its ends alone."""
+    """Entry by entry of the mean over other axes: a free side opposite to a fixed one differs at its ends alone."""
     mean = rearranged.mean(axis=tuple(a for a in range(rearranged.ndim) if a != axis))
     larger = np.maximum(abs(mean), abs(mean[::-1]))
     matters = larger > 1e-2 * larger.max()
@@ -254,8 +254,7 @@ def _diagonalise(operators: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
     None: no combination of the two is positive definite.
     """
-    k, n, _ = operators.shape
-    if k == 1:
+    if len(operators) == 1:
         values, X = scipy.linalg.eigh(operators[0])
         return X, values[None]
     candidates = np.cos(ANGLES)[:, None, None] * operators[0] + np.sin(ANGLES)[:, None, None] * operators[1]

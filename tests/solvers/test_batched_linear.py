@@ -213,6 +213,12 @@ def test_a_poisoned_sample_spoils_no_other(mesh):
     assert agree(r.x[good], lu(poisoned.part(good), f[good])) < 1e-9
 
 
+def test_a_batch_without_one_finite_sample_is_reported_not_raised():
+    discrete = Discrete.of(UnitSquare().mesh(6))
+    A = discrete.operator(np.full((3, len(discrete.mesh.cells)), np.nan))
+    assert not solve(A, discrete.load[None], definite=True).converged.any()
+
+
 def test_a_singular_neumann_problem_is_not_reported_as_solved():
     discrete = Discrete.of(UnitSquare().mesh(12), [])
     A = discrete.operator(np.ones((1, len(discrete.mesh.cells))))
@@ -252,7 +258,8 @@ def test_memory_that_runs_out_halves_the_batch():
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
         return list(range(part.start, part.stop))
 
-    assert sum(in_halves(limited, slice(2, 13)), []) == list(range(2, 13)) and max(tried) == 11
+    parts = in_halves(limited, slice(2, 13))
+    assert [b for part in parts for b in part] == list(range(2, 13)) and max(tried) == 11
     with pytest.raises(ComputationError, match="out of memory for a single sample"):
         in_halves(lambda part: torch.empty(2**60), slice(0, 4))
     with pytest.raises(RuntimeError, match="another"):

@@ -12,13 +12,18 @@ import scipy.sparse as sp
 import torch
 import ufl
 from torch import Tensor
+from ufl.corealg.traversal import unique_pre_traversal
 
+from variform.errors import InputError
 from variform.forms.derive import Where, terms
 from variform.forms.geometry import Directions, integrate
+from variform.forms.interpret import lower
 from variform.forms.state import Side, State
 
 if TYPE_CHECKING:
     from variform.forms.weak import WeakForm
+
+NOT_HOLOMORPHIC = (ufl.classes.Conj, ufl.classes.Real, ufl.classes.Imag, ufl.classes.Abs)
 
 Jet = tuple[tuple[int, ...], Directions]
 """(component, directions) of a test or trial function."""
@@ -111,6 +116,8 @@ class Jacobian:
         for column, symbol in weak.symbols.u.items():
             w = self._directions[column]
             form = ufl.derivative(weak.form, symbol, w)
+            if weak.dtype.is_complex:
+                _check_holomorphic(form, w)
             if weak.problem.time:
                 form = form + self._shift * ufl.derivative(weak.form, symbol.rate, w)
             for row, v in weak.v.items():
@@ -195,6 +202,17 @@ class Jacobian:
         return [
             torch.as_tensor(np.searchsorted(self._entries, key).ravel(), device=self.weak.device) for key in self._keys
         ]
+
+
+def _check_holomorphic(form: ufl.Form, direction: Any) -> None:
+    """Raise InputError where the derivative in a direction w has conj(w), |w|, .. : it is no matrix times w."""
+    for integral in form.integrals():
+        for node in unique_pre_traversal(lower(integral.integrand())):
+            if isinstance(node, NOT_HOLOMORPHIC) and direction in ufl.algorithms.extract_coefficients(node):
+                raise InputError(
+                    f"a complex form must be differentiable in its unknowns, which stand inside {type(node).__name__} here:"
+                    " write inner(u, v), whose second argument is conjugated"
+                )
 
 
 def jets_of(expression: Any, symbol: Any) -> set[tuple[str, tuple[int, ...], Directions]]:

@@ -87,26 +87,40 @@ def numbered(names: tuple[str, ...]) -> dict[str, int]:
     return {name: i + 1 for i, name in enumerate(names)}
 
 
-def checked_residual(problem: Problem, s: Symbols, v: dict[str, Any]) -> ufl.Form:
-    """The problem's residual, refused with a reason unless it is a form that is linear in the test functions."""
+def checked_residual(problem: Problem, s: Symbols, v: dict[str, Any], *, complex_numbers: bool = False) -> ufl.Form:
+    """The problem's residual, refused with a reason unless it is a form that is linear in the test functions.
+
+    Args:
+        complex_numbers: the form is sesquilinear, with the test functions conjugated: `inner(u, v)`.
+    """
     form = problem.residual(s, v)
     if not isinstance(form, ufl.Form):
         raise InputError(f"{problem.name}.residual must return a UFL form, got {type(form).__name__}: multiply by s.dx")
-    check_linear_in_test_functions(problem.name, form, v)
+    check_linear_in_test_functions(problem.name, form, v, complex_numbers)
     return form
 
 
-def check_linear_in_test_functions(name: str, form: ufl.Form, v: dict[str, Any]) -> None:
+def check_linear_in_test_functions(name: str, form: ufl.Form, v: dict[str, Any], complex_numbers: bool = False) -> None:
     """Raise InputError, naming the integrand, unless every integral is a sum of terms linear in one test function."""
     together, argument = _as_one(list(v.values()))
     for integral in form.integrals():
-        expanded = expand_derivatives(remove_complex_nodes(apply_algebra_lowering(ufl.Form([integral]))))
+        lowered = apply_algebra_lowering(ufl.Form([integral]))
+        expanded = expand_derivatives(lowered if complex_numbers else _real(name, lowered))
         try:
-            check_form_arity(expand_derivatives(ufl.replace(expanded, together)), (argument,))
+            check_form_arity(expand_derivatives(ufl.replace(expanded, together)), (argument,), complex_numbers)
         except ArityMismatch as error:  # a BaseException in UFL
-            raise InputError(_not_linear(name, integral, str(error))) from None
+            raise InputError(_not_linear(name, integral, f"{str(error).rstrip('.')}.")) from None
         if not expanded.arguments() and not expanded.empty():
             raise InputError(_not_linear(name, integral, "it has no test function."))
+
+
+def _real(name: str, form: ufl.Form) -> ufl.Form:
+    try:
+        return remove_complex_nodes(form)
+    except ValueError:
+        raise InputError(
+            f"the weak form of {name} has complex numbers, which only the batched solver takes, with dtype complex128"
+        ) from None
 
 
 def _as_one(tests: list[Any]) -> tuple[dict[Any, Any], Any]:

@@ -81,7 +81,7 @@ class WeakForm:
             name: (*(() if V.piola else problem.fields[name].shape), V.num_dofs) for name, V in self.spaces.items()
         }
         self.symbols, self.v = symbols_on(problem, mesh.dim, tuple(mesh.regions), tuple(mesh.boundaries))
-        self.form = checked_residual(problem, self.symbols, self.v)
+        self.form = checked_residual(problem, self.symbols, self.v, complex_numbers=dtype.is_complex)
         extra = problem.stabilisation(self.symbols, self.v)
         if extra is not None:
             self.form = self.form + extra
