@@ -1,7 +1,7 @@
 # Everything runs in .venv, which `make setup` builds from requirements.lock. PYTHON=... chooses its interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench lock clean
+.PHONY: help setup demo test test-slow test-torch lint bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -18,6 +18,11 @@ test: setup  ## the quick tests
 
 test-slow: setup  ## the tests that take minutes
 	.venv/bin/python -m pytest -m slow -q
+
+test-torch: setup  ## the compiler, the batched solver and the networks, where there is no DOLFINx
+	@tools/test_torch.sh tests/forms/test_interpret.py tests/forms/test_jets.py tests/forms/test_strong.py \
+		tests/solvers/test_batched_linear.py tests/solvers/test_batched_convergence.py \
+		tests/solvers/test_spectral.py
 
 lint: setup  ## formatting, lint rules, and who may import whom
 	.venv/bin/ruff format --check

@@ -8,7 +8,8 @@ from ufl import grad, inner
 
 from variform.mesh import Mesh
 from variform.meshes import UnitSquare
-from variform.problem import Dirichlet, Field, Parameter, Problem
+from variform.problem import Dirichlet, Field, Problem
+from variform.task import Parameter
 
 
 class NonlinearDiffusion(Problem):

@@ -62,6 +62,8 @@ class Conditions:
 
     def expand(self, x: Tensor, g: Tensor) -> Tensor:
         """All dofs (..., n) from free unknowns (..., size) and prescribed values (..., n)."""
+        if not self.size:
+            return g.expand(*torch.broadcast_shapes(x.shape[:-1], g.shape[:-1]), -1)
         number, is_free, _ = self._index
         return torch.where(is_free, x[..., number], g)
 

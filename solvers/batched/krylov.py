@@ -161,7 +161,7 @@ class _Iteration:
         z = self.inverse(self.r)
         beta = torch.where(self.rz > 0, -self.alpha * _dot(z, self.Ap) / self.rz, 0)
         self.rz = _dot(self.r, z)
-        # Below rounding of what the recurrence began with there is only noise, which would grow: wait for the true residual.
+        # Below rounding of what the recurrence began with there is only noise: wait for the true residual.
         self.start = torch.where(self.start > 0, self.start, self.rz)
         self.rz = torch.where(self.rz > NOISE * self.start, self.rz, 0)
         torch.addcmul(z, beta, self.p, out=self.p)

@@ -155,9 +155,7 @@ class BatchedSolution(Solution):
             return self.states[-1][1]
         matches = np.flatnonzero(np.isclose(np.array(self.times, dtype=float), t, rtol=1e-9, atol=1e-14))
         if not len(matches):
-            raise InputError(
-                f"time {t:g} was not stored; stored times: {', '.join(map(str, self.times))}"
-            )
+            raise InputError(f"time {t:g} was not stored; stored times: {', '.join(map(str, self.times))}")
         return self.states[matches[-1]][1]
 
     def _in_cells(self, name: str, t: float | None, cells: np.ndarray, X: np.ndarray, derivatives: int) -> np.ndarray:

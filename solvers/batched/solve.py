@@ -78,7 +78,7 @@ def solve(
     if not done:
         error = ComputationError(
             f"Newton's method or the linear solver did not converge (relative residual {float(batch.residual[0]):.1e}, "
-            f"after {int(batch.newton_steps[0])} steps): is the operator elliptic, is the solution fixed by the conditions?"
+            f"after {int(batch.newton_steps[0])} steps): is the operator elliptic, do the conditions fix the solution?"
         )
         error.solution = solution
         raise error

@@ -61,9 +61,10 @@ class System:
         spaces, fields = list(weak.spaces.values()), list(weak.problem.fields.values())
         alone = len(spaces) == 1 and spaces[0].family == "Lagrange" and not weak.dtype.is_complex
         self.may_be_definite = alone and spaces[0].degree <= 2
-        self.must_be_definite = alone and weak.problem.energy(weak.symbols) is not None and not fields[0].shape
+        convex = weak.linearised.constant and weak.problem.energy(weak.symbols) is not None
+        self.must_be_definite = alone and convex and not fields[0].shape
         self.grid = None
-        if alone and weak.shapes and len(next(iter(weak.shapes.values()))) == 1:
+        if alone and self.conditions.size and len(next(iter(weak.shapes.values()))) == 1:
             self.grid = TensorGrid.of(spaces[0].x.T[self.conditions.free])
         self._preconditioner: Any = None
 
@@ -118,6 +119,9 @@ class System:
 
     def solve_linear(self, A: Operator, f: Tensor, rtol: float) -> linear.Result:
         """A x = f; symmetric operators by conjugate gradients, and where those fail or do not apply by LU."""
+        if not A.pattern.n:  # every value is prescribed
+            none = torch.zeros(len(f), device=f.device)
+            return linear.Result(f, none == 0, none.long(), none.to(f.real.dtype), None)
         definite = self.may_be_definite and self._is_symmetric(A)
         result = linear.solve(
             A,
@@ -137,12 +141,14 @@ class System:
         return linear.Result(x, converged, result.iterations, residual, None)
 
     def adjoint(self, u: Tensor, inputs: Inputs, du: Tensor, rtol: float) -> Tensor:
-        """z (B, n) with A^T z = du on the free unknowns, zero where values are prescribed; u as in the solution."""
+        """z (B, n) with A^H z = du on the free unknowns, zero where values are prescribed; u as in the solution."""
         portion = self._portion(len(u))
         parts = [
             self.solve_linear(
-                self.operator(u[samples], inputs.part(samples)).transpose(), self.conditions.restrict(du[samples]), rtol
-            ).x
+                self.operator(u[samples], inputs.part(samples)).transpose(),
+                self.conditions.restrict(du[samples]).conj().resolve_conj(),
+                rtol,
+            ).x.conj()
             for samples in (slice(i, i + portion) for i in range(0, len(u), portion))
         ]
         return self.conditions.expand(torch.cat(parts), torch.zeros_like(u))
@@ -242,9 +248,9 @@ class System:
             new, new_r, moved = self._damped(x[active], step.x, r[active], held, here)
             size = torch.linalg.vector_norm(self.conditions.expand(new, held), dim=1)
             length = torch.linalg.vector_norm(step.x, dim=1)
-            done = length <= rtol * size
+            done = step.converged & (length <= rtol * size)
             # Where rounding stops the residual from falling, a small step is as far as one gets.
-            done |= ~moved & (length <= 1e-9 * size)
+            done |= step.converged & ~moved & (length <= 1e-9 * size)
             x[active], r[active] = new, new_r
             converged[active] = done
             active = active[moved & ~done & new_r.isfinite().all(dim=1)]
@@ -276,7 +282,8 @@ class Solve(torch.autograd.Function):
     """The dofs u (B, n) of a batch of solutions as a function of its inputs.
 
     The derivative is that of the implicit function theorem: with A^T z = restrict(du), and prescribed values g,
-    d(loss) = du . dg - z . (dF + F_u dg) at fixed free unknowns. Samples that did not converge get none.
+    d(loss) = du . dg - z . (dF + F_u dg) at fixed free unknowns. Samples that did not converge get none. In complex
+    numbers a . b is the real part of conj(a) b, and A^T conjugated too.
     """
 
     @staticmethod
@@ -296,16 +303,16 @@ class Solve(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, du: Tensor) -> tuple:
         (u,), system = ctx.saved_tensors, ctx.system
+        good = torch.nonzero(ctx.converged).flatten()  # NaN of others would come through as 0 * NaN
+        if not len(good):
+            return (None, None, None, None, None, *(torch.zeros_like(ctx.inputs.tensors[name]) for name in ctx.names))
+        u, du, plain = u[good], du[good], ctx.inputs.part(good)
+        z = system.adjoint(u, plain, du, ctx.rtol)
         with torch.enable_grad():
-            tensors = dict(ctx.inputs.tensors)
-            tensors |= {name: tensors[name].detach().requires_grad_() for name in ctx.names}
-            inputs = Inputs(tensors, ctx.inputs.rank, ctx.inputs.t, ctx.inputs.shift)
+            leaves = {name: ctx.inputs.tensors[name].detach().requires_grad_() for name in ctx.names}
+            inputs = replace(ctx.inputs, tensors={**ctx.inputs.tensors, **leaves}).part(good)
             g = system.conditions.values(inputs).expand_as(u)
-        du = torch.where(ctx.converged[:, None], du, 0)
-        with torch.no_grad():
-            z = system.adjoint(torch.where(ctx.converged[:, None], u, 0), ctx.inputs, du, ctx.rtol)
-        with torch.enable_grad():
-            held = u.detach() + (g - g.detach())
-            work = (du.conj() * g).sum() - (z.conj() * system.residual(held, inputs))[ctx.converged].sum()
-            gradients = torch.autograd.grad(work, [tensors[name] for name in ctx.names], allow_unused=True)
+            held = u + (g - g.detach())
+            work = (du.conj() * g).sum() - (z.conj() * system.residual(held, inputs)).sum()
+            gradients = torch.autograd.grad(work.real, list(leaves.values()), allow_unused=True, materialize_grads=True)
         return (None, None, None, None, None, *gradients)

@@ -78,8 +78,16 @@ def test_the_catalogue_is_listed_with_a_line_on_each(variform):
         "degree": 2,
         "shape": [2],
     }
-    assert darcy["parameters"]["conductivity"]["allowed"] == "above 0" and darcy["methods"] == ["fem", "ritz"]
-    assert entries["heat"]["time"] and entries["heat"]["methods"] == ["fem"] and not entries["cavity"]["exact"]
+    assert darcy["parameters"]["conductivity"]["allowed"] == "above 0" and darcy["methods"] == [
+        "fem",
+        "fem-batched",
+        "ritz",
+    ]
+    assert (
+        entries["heat"]["time"]
+        and entries["heat"]["methods"] == ["fem", "fem-batched"]
+        and not entries["cavity"]["exact"]
+    )
     assert entries["poisson"]["references"]["centre"] == 0.0736713533
 
 
@@ -90,14 +98,11 @@ def test_a_problem_is_shown_with_its_weak_and_strong_form(name, variform):
     assert (result.code, result.err) == (0, "")
     assert list(shown["parameters"]) == list(problem.parameters) and list(shown["fields"]) == list(problem.fields)
     assert len(shown["conditions"]) == len(problem.conditions)
-    if load(name).__module__.endswith(".plate"):  # fourth order, with integrals over interior facets
-        assert "only finite elements solve fourth-order forms" in shown["weak_form"] and shown["strong_form"]
-        return
     assert shown["weak_form"][:4] in ("F = ", "E = ") and "dx" in shown["weak_form"]
     if name == "darcy_checkerboard":
         assert "the strong form would miss its jump" in shown["strong_form"]
     else:
-        assert shown["strong_form"].count(" = 0") >= len(problem.fields)
+        assert shown["strong_form"].count(" = 0") >= sum(f.element != "Real" for f in problem.fields.values())
 
 
 def test_darcy_is_shown_to_people_and_programs_alike(variform):
@@ -105,7 +110,7 @@ def test_darcy_is_shown_to_people_and_programs_alike(variform):
     assert shown["parameters"]["conductivity"]["default"] == {"clay": 0.1, "sand": 1.0}
     assert shown["regions"] == ["clay", "sand"] and set(shown["boundaries"]) == {"left", "right", "bottom", "top"}
     for line in (*shown["weak_form"].splitlines(), *shown["strong_form"].splitlines(), *shown["conditions"]):
-        assert line.strip() in text
+        assert " ".join(line.split()) in " ".join(text.split())
     assert "random field" in text and "above 0" in text
 
 

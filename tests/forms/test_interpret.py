@@ -208,5 +208,17 @@ def test_what_it_does_not_know_is_refused_by_name():
     interpreter = Interpreter(lambda o, component, derivatives: torch.ones(2))
     with pytest.raises(InputError, match="does not know the UFL node BesselJ"):
         interpreter.scalar(lower(ufl.bessel_J(1, X[0])))
-    with pytest.raises(InputError, match="complex numbers"):
-        interpreter.scalar(lower(ufl.as_ufl(2j)))
+    with pytest.raises(InputError, match="restricted to one side"):
+        interpreter.scalar(lower(X[0]("+")))
+
+
+def test_complex_numbers_are_conjugated_and_taken_apart():
+    z = torch.tensor([1 + 2j, -3j], dtype=torch.complex128)
+    interpreter = Interpreter(lambda o, component, derivatives: z)
+    for expression, expected in (
+        (ufl.conj(X[0]) * (2 - 1j), z.conj() * (2 - 1j)),
+        (ufl.real(X[0]) + 1j * ufl.imag(X[0]), z),
+        (abs(X[0]), z.abs()),
+        (ufl.inner(X[0], X[0]), z * z.conj()),
+    ):
+        assert torch.allclose(interpreter.scalar(lower(expression)) + 0 * z, expected + 0 * z, rtol=1e-15)

@@ -203,5 +203,9 @@ def test_what_a_residual_needs_is_asked_for():
         form.residual(u)
     with pytest.raises(InputError, match="Heat has no energy"):
         form.energy(u)
-    with pytest.raises(InputError, match="degree 0, 1 or 2, got 3"):
-        WeakForm(problem, mesh, degree=3)
+    with pytest.raises(InputError, match="degree must be at least 1 for Heat, got 0"):
+        WeakForm(problem, mesh, degree=0)
+    with pytest.raises(InputError, match=r"u\['T'\] must have shape"):
+        form.residual({"T": u["T"][:-1]}, rate=u)
+    with pytest.raises(InputError, match=r"rate\['T'\] is torch.float16"):
+        form.residual(u, rate={"T": u["T"].half()})

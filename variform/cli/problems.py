@@ -98,15 +98,17 @@ def _dim(problem: Problem) -> int | None:
 
 
 def _methods(problem: Problem) -> list[str]:
-    """Finite elements, and Ritz where there is an energy that a network can take. Whether a PINN can solve it is not
+    """Finite elements, also batched where those take the conditions, and Ritz where there is an energy that a network can take. Whether a PINN can solve it is not
     told: its strong form must be derived first, which takes long.
     """
-    from variform.problem import Dirichlet, Periodic, Problem
+    from variform.problem import Dirichlet, NoRigidMotion, Periodic, Problem
 
     has_energy = type(problem).energy is not Problem.energy and problem.time is None
     plain = all(field.element == "Lagrange" for field in problem.fields.values())
     simple = all(isinstance(c, Dirichlet | Periodic) and not getattr(c, "component", None) for c in problem.conditions)
-    return ["fem", *(["ritz"] if has_energy and plain and simple else [])]
+    held = all(field.element == "Lagrange" for name, field in problem.fields.items() if problem.dirichlet(name))
+    batched = held and not problem.conditions_of(NoRigidMotion)
+    return ["fem", *(["fem-batched"] if batched else []), *(["ritz"] if has_energy and plain and simple else [])]
 
 
 def _fields(problem: Problem) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Quadrature points of one integral in torch: coordinates, Jacobians, weights, normals, as functions of the mesh's points.
+"""Quadrature points of one integral in torch: coordinates, Jacobians, weights and normals by the mesh's points.
 
 Everything is an array over the points of k cells or facets with q points each, of shape (q, k), or (1, k) where it is
 the same at all points of a cell: cells come last, where memory is contiguous.
@@ -14,6 +14,7 @@ import basix
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from variform import quadrature
 from variform.errors import InputError
@@ -308,6 +309,8 @@ def contract(table: Tensor, x: Tensor) -> Tensor:
     """sum_i table[q, i] x[i] in every cell: tables (q, i) or (q, i, k) and x (..., i, k) to (..., q, k)."""
     if x.is_complex():
         return torch.complex(contract(table, x.real), contract(table, x.imag))
+    if _is_written_out(table):
+        return sum(table[:, i, None] * x[..., i : i + 1, :] for i in range(table.shape[1]))
     return table @ x if table.ndim == 2 else torch.einsum("qik,...ik->...qk", table, x)
 
 
@@ -317,7 +320,17 @@ def integrate(table: Tensor, f: Tensor) -> Tensor:
         return torch.complex(integrate(table, f.real), integrate(table, f.imag))
     if table.shape[0] == 1:
         f = f.sum(-2, keepdim=True)
+    if _is_written_out(table):
+        return torch.stack([(table[:, i, None] * f).sum(-2) for i in range(table.shape[1])], -2)
     return table.T @ f if table.ndim == 2 else torch.einsum("qik,...qk->...ik", table, f)
+
+
+MOST_WRITTEN_OUT = 32
+"""Basis functions up to which a compiler gets sums, which it fuses with all around them, in place of `matmul`."""
+
+
+def _is_written_out(table: Tensor) -> bool:
+    return table.ndim == 2 and table.shape[1] <= MOST_WRITTEN_OUT and get_proxy_mode() is not None
 
 
 def _times(a: Tensor | float, b: Tensor) -> Tensor:

@@ -216,7 +216,7 @@ def _check_holomorphic(form: ufl.Form, direction: Any) -> None:
 
 
 def jets_of(expression: Any, symbol: Any) -> set[tuple[str, tuple[int, ...], Directions]]:
-    """The derivatives of a symbol that may occur in an expression without free indices: (side, component, directions)."""
+    """Derivatives of a symbol that may occur in an expression without free indices: (side, component, directions)."""
     found, seen, waiting = set(), set(), [(expression, "")]
     while waiting:
         node, side = waiting.pop()

@@ -1,4 +1,4 @@
-"""What a form is evaluated on: the values of fields, parameters and geometry at the quadrature points of each integral."""
+"""What a form is evaluated on: fields, parameters and geometry at the quadrature points of each integral."""
 
 from __future__ import annotations
 
