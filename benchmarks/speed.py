@@ -12,12 +12,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +29,7 @@ from dolfinx import fem
 from dolfinx.fem import petsc
 from mpi4py import MPI
 
-from variform import runs
+from variform.benchmarks.timing import compare, figure, write
 from variform.forms import WeakForm
 from variform.problems.darcy import Darcy
 from variform.problems.poisson import Poisson
@@ -40,20 +37,15 @@ from variform.solvers.fem.discretize import JIT, discretize
 from variform.solvers.fem.linear import MULTIGRID
 from variform.solvers.fem.mesh import distribute
 
-RESULTS = Path(__file__).parent / "results"
-REPEATS = 9
-
 
 def main() -> None:
     """Measure, print a table, write the results."""
     torch.set_num_threads(1)
     figures = [fem_solve(128), *poisson_3d(48), command(32), weak_residual(128, batch=16)]
-    record = {"environment": {**runs.environment(), "threads": 1}, "created": runs.now(), "figures": figures}
-    RESULTS.mkdir(exist_ok=True)
-    runs.write_json(RESULTS / "speed_cpu.json", record)
-    for figure in figures:
-        times = f"{figure['ours_s']:.4g} s, {figure['floor']} {figure['floor_s']:.4g} s"
-        print(f"{figure['name']}: {times}, ratio {figure['ratio']:.2f}")
+    write("speed_cpu", figures)
+    for each in figures:
+        times = f"{each['ours_s']:.4g} s, {each['floor']} {each['floor_s']:.4g} s"
+        print(f"{each['name']}: {times}, ratio {each['ratio']:.2f}")
 
 
 def fem_solve(cells: int) -> dict[str, Any]:
@@ -82,7 +74,7 @@ def fem_solve(cells: int) -> dict[str, Any]:
             jit_options=JIT,
         ).solve()
 
-    return _compare(f"FEM solve, Poisson P1, {cells}^2 cells", ours, "hand-written DOLFINx", by_hand)
+    return compare(f"FEM solve, Poisson P1, {cells}^2 cells", ours, "hand-written DOLFINx", by_hand)
 
 
 def poisson_3d(cells: int) -> list[dict[str, Any]]:
@@ -93,13 +85,13 @@ def poisson_3d(cells: int) -> list[dict[str, Any]]:
     ours = best.pop("variform")
     what = f"assembly and solve, Poisson P1, {cells}^3 cells"
     figures = [
-        _figure(what, ours["assemble_and_solve_s"], name, other["assemble_and_solve_s"])
+        figure(what, ours["assemble_and_solve_s"], name, other["assemble_and_solve_s"])
         | {"relative_l2": ours["relative_l2"], "floor_relative_l2": other["relative_l2"], "version": other["version"]}
         for name, other in best.items()
     ]
     two = min((_other("variform", cells, ranks=2) for _ in range(2)), key=lambda r: r["assemble_and_solve_s"])
     name = f"{what}, two ranks"
-    return [*figures, _figure(name, two["assemble_and_solve_s"], "one rank", ours["assemble_and_solve_s"])]
+    return [*figures, figure(name, two["assemble_and_solve_s"], "one rank", ours["assemble_and_solve_s"])]
 
 
 OTHERS = {"dolfinx": "dolfinx", "ngsolve": "ngsolve", "scikit-fem": "skfem"}
@@ -143,7 +135,7 @@ def command(cells: int) -> dict[str, Any]:
         def run(words: list[str]) -> None:
             subprocess.run(words, check=True, capture_output=True, env=environment)
 
-        return _compare(
+        return compare(
             f"variform solve poisson --mesh {cells}, the process",
             lambda: run([*solve, f"{folder}/{next(count)}"]),
             "bare DOLFINx script",
@@ -169,27 +161,7 @@ def weak_residual(cells: int, batch: int) -> dict[str, Any]:
             fem.assemble_vector(b.array, form)
 
     name = f"weak residual of {batch} samples, Darcy P1, {cells}^2 cells, torch eager"
-    return _compare(name, lambda: weak.residual({"h": u}, p={"heterogeneity": a}), "DOLFINx's C kernel", assembled)
-
-
-def _compare(name: str, ours: Callable[[], Any], floor: str, other: Callable[[], Any]) -> dict[str, Any]:
-    """Medians of alternating runs, after one of each that does not count."""
-    ours(), other()
-    a, b = [], []
-    for _ in range(REPEATS):
-        a.append(_seconds(ours))
-        b.append(_seconds(other))
-    return _figure(name, statistics.median(a), floor, statistics.median(b))
-
-
-def _figure(name: str, ours_s: float, floor: str, floor_s: float) -> dict[str, Any]:
-    return {"name": name, "ours_s": ours_s, "floor": floor, "floor_s": floor_s, "ratio": ours_s / floor_s}
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    return compare(name, lambda: weak.residual({"h": u}, p={"heterogeneity": a}), "DOLFINx's C kernel", assembled)
 
 
 if __name__ == "__main__":

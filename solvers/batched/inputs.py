@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from variform.errors import InputError
+from variform.errors import InputError, unknown
 from variform.forms.weak import WeakForm
+from variform.problem import Dirichlet, Point
 
 
 @dataclass(frozen=True)
@@ -45,36 +46,33 @@ class Inputs:
         tensors: dict[str, Tensor] = {}
         rank: dict[str, int] = {}
 
-        def put(name: str, value: Any, axes: int) -> None:
-            value = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=weak.real)
-            tensors[name], rank[name] = value.to(weak.device), axes
-            if value.ndim > axes + 1:
-                raise InputError(f"{name} has one axis of samples at most, got shape {tuple(value.shape)}")
+        def put(name: str, value: Any, shape: tuple[int, ...] = ()) -> None:
+            tensors[name], rank[name] = _one_axis_of_samples(name, weak.checked(name, value, shape), shape), len(shape)
 
+        if points is not None:
+            put("points", points, weak.mesh.points.shape)
+            if points.ndim > 2:
+                raise InputError(f"points are the same for all samples, got shape {tuple(points.shape)}")
         for name, value in weak.values(p).items():
             spec = weak.problem.parameters[name]
             if spec.per_region:
-                for region, default in spec.default.items():
-                    put(f"p.{name}.{region}", value.get(region, default), 0)
+                for region, number in value.items():
+                    put(f"p.{name}.{region}", _number(weak, f"p.{name}.{region}", number))
             elif spec.field:
-                value = value if isinstance(value, Tensor) else weak.parameter_dofs(name, value, points)
-                put(f"p.{name}", value, 1)
+                if callable(value) or isinstance(value, float | int):
+                    value = weak.parameter_dofs(name, value, points)
+                put(f"p.{name}", value, (weak.parameter_spaces[name].num_dofs,))
             else:
-                put(f"p.{name}", value, 0)
+                put(f"p.{name}", _number(weak, f"p.{name}", value))
             for key in [key for key in tensors if key == f"p.{name}" or key.startswith(f"p.{name}.")]:
                 _validate(spec, key.removeprefix("p."), tensors[key])
         for field, value in (boundary or {}).items():
-            if field not in weak.shapes or value.shape[-len(weak.shapes[field]) :] != weak.shapes[field]:
-                raise InputError(
-                    f"boundary values must be dofs by field, shapes {weak.shapes}; got {tuple(value.shape)} for {field!r}"
-                )
-            put(f"boundary.{field}", value, len(weak.shapes[field]))
-        if points is not None:
-            put("points", points, 2)
+            prescribed = {c.field for c in weak.problem.conditions if isinstance(c, Dirichlet | Point)}
+            if field not in prescribed:
+                raise unknown("field with boundary values", field, prescribed)
+            put(f"boundary.{field}", value, weak.shapes[field])
         inputs = cls(tensors, rank)
-        sizes = {name: len(tensors[name]) for name in tensors if inputs.is_batched(name)}
-        if len(set(sizes.values()) - {1}) > 1:
-            raise InputError(f"the samples must be as many in all inputs, got {sizes}")
+        common_batch({name: len(tensors[name]) for name in tensors if inputs.is_batched(name)})
         return inputs
 
     def is_batched(self, name: str) -> bool:
@@ -116,8 +114,51 @@ class Inputs:
         return replace(self, tensors={**self.tensors, "base": base}, rank={**self.rank, "base": 1}, t=t, shift=shift)
 
 
+def common_batch(sizes: dict[str, int]) -> int:
+    """The number of samples, from that in each input by name; one sample serves all.
+
+    Raises:
+        InputError: they differ, or there are none.
+    """
+    if len(set(sizes.values()) - {1}) > 1 or 0 in sizes.values():
+        raise InputError(f"the samples must be as many in all inputs, and at least one; got {sizes}")
+    return max(sizes.values(), default=1)
+
+
+def dofs_by_field(weak: WeakForm, what: str, values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Dofs of some fields, (*shape) or (B, *shape).
+
+    Raises:
+        InputError: a field that does not exist, a wrong shape, dtype or device.
+    """
+    for name in values:
+        if name not in weak.shapes:
+            raise unknown(f"field in {what}", name, weak.shapes)
+    checked = {name: weak.checked(f"{what}.{name}", value, weak.shapes[name]) for name, value in values.items()}
+    return {name: _one_axis_of_samples(f"{what}.{name}", v, weak.shapes[name]) for name, v in checked.items()}
+
+
+def _one_axis_of_samples(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if value.ndim > len(shape) + 1:
+        raise InputError(f"{name} has one axis of samples at most, got shape {tuple(value.shape)}")
+    return value
+
+
+def _number(weak: WeakForm, name: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    try:
+        return torch.as_tensor(value, dtype=weak.real, device=weak.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} must be a number or a tensor (B,), got {value!r}") from None
+
+
 def _validate(spec: Any, name: str, value: Tensor) -> None:
     """Bounds of a parameter; NaN is left to the solver, which marks the sample."""
-    finite = value.detach()[~value.detach().isnan()] if value.is_floating_point() else value.detach()
-    for number in (finite.min(), finite.max()) if finite.numel() else ():
+    if value.is_complex():
+        if spec.allowed != "any":
+            raise InputError(f"{name} must be {spec.allowed}, which complex numbers are not")
+        return
+    known = value.detach()[~value.detach().isnan()]
+    for number in (known.min(), known.max()) if known.numel() else ():
         spec.validate_number(name, float(number))

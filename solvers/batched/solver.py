@@ -18,7 +18,7 @@ from variform.forms.weak import WeakForm
 from variform.mesh import Mesh
 from variform.meshes.quality import refuse_broken
 from variform.problem import Mean, Problem
-from variform.solvers.batched.inputs import Inputs
+from variform.solvers.batched.inputs import Inputs, common_batch, dofs_by_field
 from variform.solvers.batched.system import Outcome, Solve, System
 
 GAMMA = 1 - 1 / math.sqrt(2)
@@ -100,8 +100,8 @@ class BatchedSolver:
         if self.problem.time is not None:
             raise InputError(f"{self.problem.name} evolves in time: use evolve")
         inputs = Inputs.of(self.weak, p, boundary, points)
-        guess = None if start is None else self.weak.pack(start)
-        u, outcome = self._solve(inputs, guess, inputs.batch, rtol)
+        guess = self._packed("start", start or {}, self._zeros(), inputs)
+        u, outcome = self._solve(inputs, guess, rtol)
         return self._result(self._with_mean(u, outcome, points), outcome)
 
     def evolve(
@@ -128,9 +128,7 @@ class BatchedSolver:
                 f"steps must be a positive multiple of snapshots, got {steps} steps, {snapshots} snapshots"
             )
         inputs = Inputs.of(self.weak, p, boundary)
-        u = self.weak.pack({**self.initial_values(inputs), **(initial or {})})
-        batch = max(inputs.batch, len(u) if u.ndim > 1 else 1)
-        u = u.expand(batch, -1)
+        u = self._packed("initial", initial or {}, self.initial_values(inputs), inputs)
         begin, end = self.problem.time
         dt, states, outcomes = (end - begin) / steps, [u], []
         for step in range(steps):
@@ -138,7 +136,7 @@ class BatchedSolver:
             for row in STAGES:
                 base = u + dt * sum(a * k for a, k in zip(row[:-1], rates, strict=True))
                 at = inputs.at(begin + (step + sum(row)) * dt, base, 1 / (row[-1] * dt))
-                stage, outcome = self._solve(at, base, batch, rtol)
+                stage, outcome = self._solve(at, base, rtol)
                 rates.append((stage - base) / (row[-1] * dt))
                 outcomes.append(outcome)
             u = stage
@@ -157,7 +155,7 @@ class BatchedSolver:
     def initial_values(self, inputs: Inputs) -> dict[str, Tensor]:
         """Nodal interpolation of the problem's initial values; absent ones are zero."""
         weak, s = self.weak, self.weak.symbols
-        result = {name: torch.zeros(shape, dtype=weak.dtype, device=weak.device) for name, shape in weak.shapes.items()}
+        result = self._zeros()
         constants = weak.constants(inputs.p, self.problem.time[0])
         fields = {getattr(s.p, name): name for name in weak.parameter_spaces}
         for name, value in self.problem.by_field(self.problem.initial(s.x, s.p)).items():
@@ -181,11 +179,20 @@ class BatchedSolver:
             result[name] = torch.stack(parts, -2).reshape(*batch, *weak.shapes[name]).to(weak.dtype)
         return result
 
-    def _solve(self, inputs: Inputs, guess: Tensor | None, batch: int, rtol: float) -> tuple[Tensor, Outcome]:
+    def _zeros(self) -> dict[str, Tensor]:
+        weak = self.weak
+        return {name: torch.zeros(shape, dtype=weak.dtype, device=weak.device) for name, shape in weak.shapes.items()}
+
+    def _packed(self, what: str, given: Mapping[str, Any], others: Mapping[str, Tensor], inputs: Inputs) -> Tensor:
+        """Dofs (B, n) of all fields for as many samples as there are: those that are given, and the others."""
+        given = dofs_by_field(self.weak, what, given)
+        sizes = {f"{what}.{f}": len(u) for f, u in given.items() if u.ndim > len(self.weak.shapes[f])}
+        batch = common_batch({"parameters and boundary values": inputs.batch, **sizes})
+        return self.weak.pack({**others, **given}).to(self.weak.dtype).expand(batch, -1)
+
+    def _solve(self, inputs: Inputs, guess: Tensor, rtol: float) -> tuple[Tensor, Outcome]:
         conditions, out = self.system.conditions, []
-        x = torch.zeros(batch, conditions.size, dtype=self.weak.dtype, device=self.weak.device)
-        if guess is not None:
-            x = guess.detach().expand(batch, -1)[:, torch.as_tensor(conditions.free, device=x.device)].contiguous()
+        x = guess.detach()[:, torch.as_tensor(conditions.free, device=guess.device)].contiguous()
         needed = [value for value in inputs.tensors.values() if value.requires_grad]
         u = Solve.apply(self.system, inputs, x, rtol, out, *needed)
         return u, out[0]

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from variform.forms.weak import WeakForm
+from variform.problem import Problem
 from variform.solvers.batched import linear
+from variform.solvers.batched.assembly import LinearAssembly
 from variform.solvers.batched.conditions import Conditions
 from variform.solvers.batched.inputs import Inputs
 from variform.solvers.batched.memory import in_halves
@@ -66,6 +68,10 @@ class System:
         self.grid = None
         if alone and self.conditions.size and len(next(iter(weak.shapes.values()))) == 1:
             self.grid = TensorGrid.of(spaces[0].x.T[self.conditions.free])
+        hessian = weak.problem.energy(weak.symbols) is not None and type(weak.problem).residual is Problem.residual
+        self.is_hessian = hessian and weak.problem.stabilisation(weak.symbols, weak.v) is None
+        self.assembly = LinearAssembly(weak.linearised)
+        self._whole = Pattern.of(weak.linearised.pattern)
         self._preconditioner: Any = None
 
     def _reduced(self) -> tuple[Pattern, Tensor, Tensor | None]:
@@ -98,19 +104,22 @@ class System:
 
     def operator(self, u: Tensor, inputs: Inputs) -> Operator:
         """The derivative of the free rows in the free unknowns."""
-        values = self.weak.linearised(
-            self.weak.unpack(u),
-            p=inputs.p,
-            t=inputs.t,
-            rate=self._rate(u, inputs),
-            shift=inputs.shift or 0.0,
-            points=inputs.tensors.get("points"),
-        )
-        values = values if values.ndim > 1 else values[None]
-        if self._targets is None:
-            return Operator(self.pattern, values.index_select(-1, self._entries))
-        zeros = torch.zeros(len(values), self.pattern.nnz, dtype=values.dtype, device=values.device)
-        return Operator(self.pattern, zeros.index_add(-1, self._targets, values[..., self._entries]))
+        return self._free(self._matrices(u, inputs))
+
+    def _matrices(self, u: Tensor, inputs: Inputs) -> Tensor:
+        """Entries in all rows and columns, (B, nnz)."""
+        at = {"p": inputs.p, "t": inputs.t, "shift": inputs.shift or 0.0, "points": inputs.tensors.get("points")}
+        if self.weak.linearised.constant:
+            return self.assembly.matrices(**at)
+        return torch.atleast_2d(self.weak.linearised(self.weak.unpack(u), rate=self._rate(u, inputs), **at))
+
+    def _free(self, values: Tensor) -> Operator:
+        """Those of the free unknowns."""
+        chosen = values.T.index_select(0, self._entries)
+        if self._targets is not None:
+            zeros = torch.zeros(self.pattern.nnz, len(values), dtype=values.dtype, device=values.device)
+            chosen = zeros.index_add(0, self._targets, chosen)
+        return Operator(self.pattern, chosen.T)
 
     def _rate(self, u: Tensor, inputs: Inputs) -> dict[str, Tensor] | None:
         if inputs.shift is None:
@@ -122,7 +131,7 @@ class System:
         if not A.pattern.n:  # every value is prescribed
             none = torch.zeros(len(f), device=f.device)
             return linear.Result(f, none == 0, none.long(), none.to(f.real.dtype), None)
-        definite = self.may_be_definite and self._is_symmetric(A)
+        definite = self.may_be_definite and (self.is_hessian or self._is_symmetric(A))
         result = linear.solve(
             A,
             f,
@@ -226,15 +235,12 @@ class System:
     def _newton(self, inputs: Inputs, x: Tensor, rtol: float, max_steps: int) -> Outcome:
         g, x = self.conditions.values(inputs), x.clone()
         g = g.expand(len(x), -1)
+        if self.weak.linearised.constant:
+            return self._linear(inputs, x, g, rtol)
         r = self._free_residual(x, g, inputs)
         first = torch.linalg.vector_norm(r, dim=1)
         scale = torch.where(first > 0, first, 1)
         counts = torch.zeros(2, len(x), dtype=torch.int64, device=x.device)
-        if self.weak.linearised.constant:
-            A = self.operator(self.conditions.expand(x, g), inputs)
-            result = self.solve_linear(A, -r, rtol)
-            counts[0], counts[1] = 1, result.iterations
-            return Outcome(x + result.x, result.converged, *counts, result.relative_residual)
         converged = first == 0
         active = torch.nonzero(first.isfinite() & ~converged).flatten()
         for _ in range(max_steps):
@@ -256,6 +262,20 @@ class System:
             active = active[moved & ~done & new_r.isfinite().all(dim=1)]
         residual = torch.linalg.vector_norm(r, dim=1) / scale
         return Outcome(x, converged, *counts, residual)
+
+    def _linear(self, inputs: Inputs, x: Tensor, g: Tensor, rtol: float) -> Outcome:
+        """One step from x reaches the solution."""
+        u = self.conditions.expand(x, g)
+        values = self._matrices(u, inputs)
+        if inputs.shift is None:
+            F = torch.atleast_2d(self.assembly.load(p=inputs.p, t=inputs.t, points=inputs.tensors.get("points")))
+            F = F + Operator(self._whole, values).matvec(u) if u.any() else F
+        else:
+            F = torch.atleast_2d(self.residual(u, inputs))
+        f = -self.conditions.restrict(F).expand(len(x), -1)
+        result = self.solve_linear(self._free(values), f, rtol)
+        steps = torch.ones_like(result.iterations)
+        return Outcome(x + result.x, result.converged, steps, result.iterations, result.relative_residual)
 
     def _free_residual(self, x: Tensor, g: Tensor, inputs: Inputs) -> Tensor:
         r = self.conditions.restrict(self.residual(self.conditions.expand(x, g), inputs))

@@ -31,7 +31,7 @@ def solve(
     *,
     mesh: Mesh | int | None = None,
     network: str = "mlp",
-    width: int = 24,
+    width: int | None = None,
     depth: int = 2,
     max_steps: int = 100,
     seed: int = 0,
@@ -49,7 +49,8 @@ def solve(
         mesh: a mesh, or the number of cells a side, whose quadrature points are the collocation points; 12 by
             default, 8 in an evolution.
         network: mlp, kan (splines) or chebyshev (polynomials).
-        width, depth: of the hidden layers.
+        width, depth: of the hidden layers; 24 wide by default, 6 where every edge is a function of its own (kan,
+            chebyshev).
         max_steps: Gauss-Newton steps.
         seed: of the initial parameters.
         quadrature_degree: of the rule in each cell; 3 by default, 2 in evolutions and in three dimensions.
@@ -65,7 +66,7 @@ def solve(
     watch = Stopwatch()
     geometry, mesh = geometry_and_mesh(problem, mesh)
     with watch("prepare"):
-        trial = Trial(problem, geometry, mesh, width, depth, network)
+        trial = Trial(problem, geometry, mesh, width or (24 if network == "mlp" else 6), depth, network)
         residuals = _residuals(trial, quadrature_degree or (2 if problem.time or mesh.dim == 3 else 3), time_points)
     theta = trial.network.initial(seed)
 

@@ -54,19 +54,14 @@ def on_boundaries(mesh: Mesh, degree: int) -> list[Points]:
 
 def on_interfaces(mesh: Mesh, degree: int) -> list[tuple[Points, Points]]:
     """Points between two regions, the same points and normal (out of the first region) seen from both."""
-    number = region_numbers(mesh)
-    facets = np.sort(mesh.cells[:, mesh.facet_vertices].reshape(-1, mesh.dim), axis=1)
-    order = np.lexsort(facets.T)
-    same = np.flatnonzero((facets[order][1:] == facets[order][:-1]).all(axis=1))
-    first, second = order[same], order[same + 1]
-    per_cell = mesh.dim + 1
+    facets = mesh.interior_facets
+    regions = region_numbers(mesh)[facets[:, :, 0]]
     pairs = []
-    regions = np.stack([number[first // per_cell], number[second // per_cell]], axis=1)
     for low, high in sorted({tuple(sorted(pair)) for pair in regions.tolist() if pair[0] != pair[1]}):
         from_low = np.concatenate(
-            [first[(regions == (low, high)).all(axis=1)], second[(regions == (high, low)).all(axis=1)]]
+            [facets[(regions == (low, high)).all(axis=1), 0], facets[(regions == (high, low)).all(axis=1), 1]]
         )
-        on = _facet_set(mesh, degree, np.stack(np.divmod(from_low, per_cell), axis=1), low, 0)
+        on = _facet_set(mesh, degree, from_low, low, 0)
         # Moved off the interface by rounding's scale, so that conditionals in the data see their own side.
         step = 1e-10 * float(np.ptp(mesh.points, axis=0).max()) * on.normal
         pairs.append((replace(on, x=on.x - step), replace(on, x=on.x + step, region=high)))

@@ -28,7 +28,7 @@ def solve(
     *,
     mesh: Mesh | int | None = None,
     network: str = "mlp",
-    width: int = 16,
+    width: int | None = None,
     depth: int = 2,
     max_steps: int = 100,
     seed: int = 0,
@@ -46,7 +46,8 @@ def solve(
     Args:
         mesh: a mesh, or the number of cells a side, whose quadrature points are the integration points; 12 by default.
         network: mlp, kan (splines) or chebyshev (polynomials).
-        width, depth: of the hidden layers.
+        width, depth: of the hidden layers; 16 wide by default, 6 where every edge is a function of its own (kan,
+            chebyshev).
         max_steps: steps.
         seed: of the initial parameters.
         quadrature_degree: of the first of three rules (two in 3D) in each cell; by default 8, 6, 2 in one, two,
@@ -63,7 +64,7 @@ def solve(
         raise InputError(f"{problem.name} is an evolution: it has no energy whose minimum is its solution; use pinn")
     geometry, mesh = geometry_and_mesh(problem, mesh)
     with watch("prepare"):
-        trial = Trial(problem, geometry, mesh, width, depth, network)
+        trial = Trial(problem, geometry, mesh, width or (16 if network == "mlp" else 6), depth, network)
         degree = quadrature_degree or {1: 8, 2: 6, 3: 2}[mesh.dim]
         rules = [_parts(trial, d) for d in _positive_degrees(mesh, degree)]
     theta = trial.network.initial(seed)

@@ -133,7 +133,10 @@ CASES = {
     "a region of a number": ([*POISSON, "--set", "conductivity.clay=2"], ["one value", "write conductivity=2"]),
     "an unknown option": ([*POISSON, "--set", "degre=2"], ["'degre'", "Did you mean 'degree'?"]),
     "an unknown suite": (["bench", "demoo"], ["unknown suite 'demoo'", "Did you mean 'demo'?"]),
-    "an unknown network": ([*POISSON, "--method", "pinn", "--net", "kan"], ["--net", "can only be mlp", "'kan'"]),
+    "an unknown network": (
+        [*POISSON, "--method", "pinn", "--net", "kann"],
+        ["unknown network 'kann'", "Did you mean 'kan'?"],
+    ),
     "a network for finite elements": (
         [*POISSON, "--net", "mlp"],
         ["--net is for neural methods (pinn, ritz)", "'fem'"],

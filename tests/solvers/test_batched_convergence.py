@@ -1,5 +1,8 @@
 """The batched solver without DOLFINx: orders of convergence on manufactured solutions, on every cell type."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -62,3 +65,14 @@ def test_a_thousand_samples_obey_the_maximum_principle_and_scale_with_their_sour
     one = solver.solve().u["u"][0]
     assert batch.converged.all() and (batch.u["u"] >= 0).all()
     assert torch.allclose(batch.u["u"], (f / k)[:, None] * one, rtol=1e-9, atol=1e-12)
+
+
+def test_the_example_finds_the_conductivities_behind_noisy_measurements():
+    path = Path(__file__).parents[2] / "examples" / "identify_conductivity.py"
+    spec = importlib.util.spec_from_file_location("identify_conductivity", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    found = example.main(cells=8)
+    error = found.mean(axis=0) - list(example.TRUTH.values())
+    assert (abs(error) < 4 * found.std(axis=0, ddof=1) / len(found) ** 0.5).all(), found
+    assert (found.std(axis=0) < 0.3 * np.array(list(example.TRUTH.values()))).all(), found

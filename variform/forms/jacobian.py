@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,21 +12,21 @@ import scipy.sparse as sp
 import torch
 import ufl
 from torch import Tensor
-from ufl.corealg.traversal import unique_pre_traversal
 
 from variform.errors import InputError
 from variform.forms.derive import Where, terms
 from variform.forms.geometry import Directions, integrate
 from variform.forms.interpret import lower
-from variform.forms.state import Side, State
+from variform.forms.state import State
 
 if TYPE_CHECKING:
     from variform.forms.weak import WeakForm
 
-NOT_HOLOMORPHIC = (ufl.classes.Conj, ufl.classes.Real, ufl.classes.Imag, ufl.classes.Abs)
-
 Jet = tuple[tuple[int, ...], Directions]
 """(component, directions) of a test or trial function."""
+
+Key = tuple[int, Directions, int, Directions]
+"""Reference derivatives of a test and a trial function: component and directions of each."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,8 @@ class Jacobian:
         Returns:
             Shape (..., nnz), without the batch axes of what the matrices do not depend on.
         """
-        state = self.weak.state(u, p, t, rate, points)
-        state = State(state.domains, state.dofs, {**state.constants, self._shift: shift}, points)
-        contributions = [(self._positions[i], self._local(b, state)) for i, b in enumerate(self.blocks)]
+        state = self.state(u, p=p, t=t, rate=rate, shift=shift, points=points)
+        contributions = [(self.positions[i], self._local(b, state)) for i, b in enumerate(self.blocks)]
         contributions = [(positions, local) for positions, local in contributions if isinstance(local, Tensor)]
         batch = torch.broadcast_shapes(*(local.shape[:-2] for _, local in contributions))
         values = torch.zeros(*batch, self.pattern.nnz, dtype=self.weak.dtype, device=self.weak.device)
@@ -94,10 +93,24 @@ class Jacobian:
             values = values.index_add(-1, positions, local.to(values.dtype))
         return values
 
+    def state(
+        self,
+        u: Mapping[str, Tensor],
+        *,
+        p: Mapping[str, Any] | None = None,
+        t: float | Tensor = 0.0,
+        rate: Mapping[str, Tensor] | None = None,
+        shift: float | Tensor = 0.0,
+        points: Tensor | None = None,
+    ) -> State:
+        """Everything that the blocks depend on, from what a call takes."""
+        state = self.weak.state(u, p, t, rate, points)
+        return State(state.domains, state.dofs, {**state.constants, self._shift: shift}, points)
+
     @cached_property
     def num_local(self) -> int:
         """Entries of the largest block's element matrices: what one sample takes while they are made."""
-        return max(len(positions) for positions in self._positions)
+        return max(len(positions) for positions in self.positions)
 
     @cached_property
     def constant(self) -> bool:
@@ -132,32 +145,35 @@ class Jacobian:
                             found.setdefault(key, []).append(part)
         return [Block(*key, parts) for key, parts in found.items()]
 
+    def coefficients(self, block: Block, state: State) -> Iterator[tuple[int, Tensor | float]]:
+        """Number and coefficient, (..., q or 1, k or 1), of each part of a block that has one."""
+        w = self._directions[block.column[0]]
+        for i, (_, w_jet, coefficient) in enumerate(block.parts):
+            value = state.interpreter(block.where, (w, block.other.side, *w_jet)).scalar(coefficient)
+            if isinstance(value, Tensor) or value != 0.0:
+                yield i, value
+
+    def expansion(self, block: Block, part: int, state: State) -> Iterator[tuple[Key, Tensor | float]]:
+        """The product of a part's derivatives by products of reference derivatives: which, and its factor."""
+        row, column = (self.weak.spaces[name] for name, _ in (block.row, block.column))
+        v_jet, w_jet, _ = block.parts[part]
+        for c, axes, factor in state.side(block.where).geometry.expansion(row, *v_jet):
+            for d, w_axes, w_factor in state.side(block.other).geometry.expansion(column, *w_jet):
+                yield (c, axes, d, w_axes), factor * w_factor
+
     def _local(self, block: Block, state: State) -> Tensor | float:
         """Element matrices, (..., rows * columns a cell, k)."""
-        weak = self.weak
-        row, column = weak.spaces[block.row[0]], weak.spaces[block.column[0]]
-        side, other, w = state.side(block.where), state.side(block.other), self._directions[block.column[0]]
-        reference: dict[Any, Any] = {}
-        for v_jet, w_jet, coefficient in block.parts:
-            interpreter = state.interpreter(block.where, (w, block.other.side, *w_jet))
-            value = interpreter.scalar(coefficient)
-            if not isinstance(value, Tensor) and value == 0.0:
-                continue
-            for c, axes, factor in side.geometry.expansion(row, *v_jet):
-                for d, w_axes, w_factor in other.geometry.expansion(column, *w_jet):
-                    key = (c, axes, d, w_axes)
-                    reference[key] = reference.get(key, 0.0) + value * factor * w_factor
-        return sum(
-            (
-                integrate(self._product(block, side, other, key), value * side.geometry.w)
-                for key, value in reference.items()
-            ),
-            0.0,
-        )
+        reference: dict[Key, Any] = {}
+        for part, value in self.coefficients(block, state):
+            for key, factor in self.expansion(block, part, state):
+                reference[key] = reference.get(key, 0.0) + value * factor
+        w = state.side(block.where).geometry.w
+        return sum((integrate(self.product(block, key, state), value * w) for key, value in reference.items()), 0.0)
 
-    def _product(self, block: Block, side: Side, other: Side, key: tuple[int, Directions, int, Directions]) -> Tensor:
+    def product(self, block: Block, key: Key, state: State) -> Tensor:
         """Products of a test and a trial function's derivatives, (q, rows * columns) or with an axis k."""
         row, column = (self.weak.spaces[name] for name, _ in (block.row, block.column))
+        side, other = state.side(block.where), state.side(block.other)
         known = (id(side.entities), id(other.entities), id(row), id(column), key)
         if known not in self._products:
             c, axes, d, w_axes = key
@@ -198,7 +214,8 @@ class Jacobian:
         return sp.csr_array((np.ones(len(rows)), columns, indptr), shape=(self.size, self.size))
 
     @cached_property
-    def _positions(self) -> list[Tensor]:
+    def positions(self) -> list[Tensor]:
+        """The pattern's entries that each block's element matrices add to, (rows * columns a cell * k,)."""
         return [
             torch.as_tensor(np.searchsorted(self._entries, key).ravel(), device=self.weak.device) for key in self._keys
         ]
@@ -206,13 +223,20 @@ class Jacobian:
 
 def _check_holomorphic(form: ufl.Form, direction: Any) -> None:
     """Raise InputError where the derivative in a direction w has conj(w), |w|, .. : it is no matrix times w."""
-    for integral in form.integrals():
-        for node in unique_pre_traversal(lower(integral.integrand())):
-            if isinstance(node, NOT_HOLOMORPHIC) and direction in ufl.algorithms.extract_coefficients(node):
-                raise InputError(
-                    f"a complex form must be differentiable in its unknowns, which stand inside {type(node).__name__} here:"
-                    " write inner(u, v), whose second argument is conjugated"
-                )
+    classes = ufl.classes
+    waiting, seen = [(lower(integral.integrand()), False) for integral in form.integrals()], set()
+    while waiting:
+        node, conjugated = waiting.pop()
+        if (node, conjugated) in seen:
+            continue
+        seen.add((node, conjugated))
+        real = isinstance(node, classes.Real | classes.Imag | classes.Abs)
+        if (node == direction and conjugated) or (real and direction in ufl.algorithms.extract_coefficients(node)):
+            raise InputError(
+                "a complex form must be differentiable in its unknowns, so not take conj, real, imag or abs of "
+                "them: write inner(u, v), whose second argument is conjugated"
+            )
+        waiting += [(operand, conjugated != isinstance(node, classes.Conj)) for operand in node.ufl_operands]
 
 
 def jets_of(expression: Any, symbol: Any) -> set[tuple[str, tuple[int, ...], Directions]]:

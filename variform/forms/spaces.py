@@ -207,7 +207,7 @@ def cell_info(mesh: Mesh) -> np.ndarray:
 # to the front, for a face that lies as its reference does and for one that is reflected.
 _AROUND = {
     3: ((2, 1, 0, 0), (0, 2, 2, 1), (1, 0, 1, 2)),
-    4: ((2, 1, 0, 0), (0, 3, 1, 1), (3, 0, 3, 3), (1, 2, 2, 2)),
+    4: ((2, 1, 0, 0), (0, 3, 3, 1), (3, 0, 1, 3), (1, 2, 2, 2)),
 }
 
 

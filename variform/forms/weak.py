@@ -197,27 +197,39 @@ class WeakForm:
         values = self.values(p)
         dofs: dict[Any, tuple[Space, Tensor]] = {}
         for name, symbol in self.symbols.u.items():
-            dofs[symbol] = (self.spaces[name], self._checked(f"u[{name!r}]", u.get(name), self.shapes[name]))
+            dofs[symbol] = (self.spaces[name], self.checked(f"u[{name!r}]", u.get(name), self.shapes[name]))
             if self.problem.time:
                 if rate is None:
                     raise InputError("an evolution's residual needs rate=, the dofs of the time derivative")
                 dofs[symbol.rate] = (
                     self.spaces[name],
-                    self._checked(f"rate[{name!r}]", rate.get(name), self.shapes[name]),
+                    self.checked(f"rate[{name!r}]", rate.get(name), self.shapes[name]),
                 )
         for name, space in self.parameter_spaces.items():
             value = values[name]
             if not isinstance(value, Tensor):
                 value = self.parameter_dofs(name, value, points)
-            dofs[getattr(self.symbols.p, name)] = (space, self._checked(f"p[{name!r}]", value, (space.num_dofs,)))
+            dofs[getattr(self.symbols.p, name)] = (space, self.checked(f"p[{name!r}]", value, (space.num_dofs,)))
         return State(self.domains, dofs, self.constants(p, t), points)
 
     def values(self, p: Mapping[str, Any] | None) -> dict[str, Any]:
         """The problem's parameter values, replaced by those that are given."""
-        for name in p or {}:
+        values = dict(self.problem.values)
+        for name, value in (p or {}).items():
             if name not in self.problem.parameters:
                 raise unknown(f"parameter of {self.problem.name}", name, self.problem.parameters)
-        return {**self.problem.values, **(p or {})}
+            values[name] = self._by_region(name, value) if self.problem.parameters[name].per_region else value
+        return values
+
+    def _by_region(self, name: str, value: Any) -> dict[str, Any]:
+        """A value for every region: one for all, or the problem's own where none is given."""
+        own = self.problem.values[name]
+        if not isinstance(value, Mapping):
+            return dict.fromkeys(own, value)
+        for region in value:
+            if region not in own:
+                raise unknown(f"region of parameter {name!r}", region, own)
+        return {**own, **value}
 
     def constants(self, p: Mapping[str, Any] | None, t: Any) -> dict[Any, Any]:
         """Time and the parameters that are numbers, by symbol."""
@@ -230,17 +242,16 @@ class WeakForm:
                 result[symbol] = values[name]
         return result
 
-    def _checked(self, what: str, value: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    def checked(self, what: str, value: Any, shape: tuple[int, ...]) -> Tensor:
+        """A value that is a tensor (..., *shape) of the form's dtype and device; InputError if it is not."""
         if not isinstance(value, Tensor):
-            raise InputError(
-                f"{what} must be a tensor of dofs, shape (..., {', '.join(map(str, shape))}), got {value!r}"
-            )
+            raise InputError(f"{what} must be a tensor, shape {_batched(shape)}, got {type(value).__name__}")
         if value.shape[value.ndim - len(shape) :] != shape:
-            raise InputError(f"{what} must have shape (..., {', '.join(map(str, shape))}), got {tuple(value.shape)}")
+            raise InputError(f"{what} must have shape {_batched(shape)}, got {tuple(value.shape)}")
         if value.dtype not in (self.dtype, self.real) or value.device.type != self.device.type:
             raise InputError(
                 f"{what} is {value.dtype} on {value.device}, the form {self.dtype} on {self.device}: "
-                "give dofs of the form's dtype and device"
+                "give tensors of the form's dtype and device"
             )
         return value
 
@@ -254,15 +265,16 @@ class WeakForm:
             value = interpreter.scalar(coefficient)
             if not _is_zero(value):
                 rows = reference.setdefault(() if space.piola else component, {})
-                for c, axes, factor in side.geometry.expansion(space, component, directions):
-                    rows[c, axes] = rows.get((c, axes), 0.0) + value * factor
+                parts = side.geometry.expansion(space, component, directions)
+                weighted = value * side.geometry.w
+                if all(_same_at_all_points(side.entities.tables(space, axes)[c], f) for c, axes, f in parts):
+                    weighted = weighted.sum(-2, keepdim=True)
+                for c, axes, factor in parts:
+                    rows[c, axes] = rows.get((c, axes), 0.0) + weighted * factor
         for component, rows in reference.items():
             yield (
                 component,
-                sum(
-                    integrate(side.entities.tables(space, axes)[c], value * side.geometry.w)
-                    for (c, axes), value in rows.items()
-                ),
+                sum(integrate(side.entities.tables(space, axes)[c], value) for (c, axes), value in rows.items()),
             )
 
     def _gather(self, name: str, parts: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]], like: Tensor) -> Tensor:
@@ -302,6 +314,14 @@ def coefficients(term: Term, rank: int) -> Iterator[tuple[tuple[int, ...], Direc
         if not is_zero(tensor):
             for index in np.ndindex(*tensor.ufl_shape):
                 yield index[:rank], index[rank:], tensor[index] if index else tensor
+
+
+def _same_at_all_points(table: Tensor, factor: Tensor | float) -> bool:
+    return table.shape[0] == 1 and (not isinstance(factor, Tensor) or factor.shape[-2] == 1)
+
+
+def _batched(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(['...', *map(str, shape)])})"
 
 
 def _is_zero(value: Any) -> bool:
