@@ -98,7 +98,7 @@ def _dim(problem: Problem) -> int | None:
 
 
 def _methods(problem: Problem) -> list[str]:
-    """Finite elements, also batched where those take the conditions, and Ritz where there is an energy that a network can
+    """Finite elements, also batched where those take the conditions; Ritz where there is an energy that a network can
     take. Whether a PINN can solve it is not told: its strong form must be derived first, which takes long.
     """
     from variform.problem import Dirichlet, NoRigidMotion, Periodic, Problem
