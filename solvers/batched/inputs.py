@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -159,6 +160,13 @@ def _validate(spec: Any, name: str, value: Tensor) -> None:
         if spec.allowed != "any":
             raise InputError(f"{name} must be {spec.allowed}, which complex numbers are not")
         return
-    known = value.detach()[~value.detach().isnan()]
-    for number in (known.min(), known.max()) if known.numel() else ():
-        spec.validate_number(name, float(number))
+    if spec.allowed == "any" and value.isfinite().all():
+        return
+    low, high = (float(extreme) for extreme in value.detach().aminmax())
+    if math.isnan(low):
+        known = value.detach()[~value.detach().isnan()]
+        if not known.numel():
+            return
+        low, high = float(known.min()), float(known.max())
+    for number in (low, high):
+        spec.validate_number(name, number)

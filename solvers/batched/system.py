@@ -23,6 +23,9 @@ from variform.solvers.batched.transform import TensorGrid
 PORTION_BYTES = 2**27
 """Size of the element matrices that are made at once on the CPU."""
 
+ENOUGH_FOR_A_MEAN = 32
+"""Samples whose mean operator makes a preconditioner for all that come later."""
+
 SMALLEST_DAMPING = 2.0**-10
 
 SMALLEST_STEP = 1e-3
@@ -73,6 +76,7 @@ class System:
         self.assembly = LinearAssembly(weak.linearised)
         self._whole = Pattern.of(weak.linearised.pattern)
         self._preconditioner: Any = None
+        self._built_from = 0
 
     def _reduced(self) -> tuple[Pattern, Tensor, Tensor | None]:
         """The pattern of the free unknowns; which entries of all go into it, and where to if periodic ones meet."""
@@ -131,7 +135,11 @@ class System:
         if not A.pattern.n:  # every value is prescribed
             none = torch.zeros(len(f), device=f.device)
             return linear.Result(f, none == 0, none.long(), none.to(f.real.dtype), None)
+        if self._built_from < min(len(A.values), ENOUGH_FOR_A_MEAN):
+            self._preconditioner = None  # the mean of a few samples serves many others badly
         definite = self.may_be_definite and (self.is_hessian or self._is_symmetric(A))
+        if self._preconditioner is None:
+            self._built_from = len(A.values)
         result = linear.solve(
             A,
             f,

@@ -48,6 +48,11 @@ class Entities:
     dtype: torch.dtype
     device: torch.device
 
+    @cached_property
+    def all_cells(self) -> bool:
+        """The cells of the whole mesh in its order."""
+        return self.facets is None and np.array_equal(self.cells, np.arange(len(self.mesh.cells)))
+
     def tensor(self, array: np.ndarray) -> Tensor:
         """A real array as a tensor of this dtype; integers stay integers."""
         return torch.as_tensor(np.ascontiguousarray(array), device=self.device).to(

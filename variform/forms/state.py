@@ -148,14 +148,18 @@ class Side:
         component = () if space.piola else component
         key = (o, component, c, axes)
         if key not in self._known:
-            self._known[key] = contract(self.entities.tables(space, axes)[c], self._local(o, dofs, space, component))
+            local = self._local(o, dofs, space, component)
+            is_constant = space.degree == 0 and not axes
+            self._known[key] = local if is_constant else contract(self.entities.tables(space, axes)[c], local)
         return self._known[key]
 
     def _local(self, o: Any, dofs: Tensor, space: Space, component: tuple[int, ...]) -> Tensor:
         """Dofs of every cell, (..., dofs a cell, k)."""
         key = (o, component)
         if key not in self._known:
-            self._known[key] = dofs[(..., *component, slice(None))][..., self.entities.dofmap(space)]
+            values = dofs[(..., *component, slice(None))]
+            in_order = space.degree == 0 and space.family != "Real" and self.entities.all_cells
+            self._known[key] = values.unsqueeze(-2) if in_order else values[..., self.entities.dofmap(space)]
         return self._known[key]
 
 
