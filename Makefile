@@ -31,6 +31,8 @@ lint: setup  ## formatting, lint rules, and who may import whom
 
 bench: setup  ## measure speed
 	.venv/bin/python -m variform.benchmarks.speed
+	.venv/bin/python -m variform.benchmarks.batched
+	.venv/bin/python -m variform.benchmarks.networks
 
 lock:  ## resolve setup.cfg into requirements.lock; LOCK_FLAGS=--upgrade takes the newest versions
 	@tools/setup.sh lock $(LOCK_FLAGS)
