@@ -9,8 +9,10 @@ neither the partition nor DOLFINx's numbering is in the file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import h5py
@@ -25,24 +27,41 @@ from variform.runs import atomic
 from variform.solvers.fem.discretize import Discrete
 
 FORMAT = "variform checkpoint 1"
+Functions = Mapping[str, tuple[str, fem.Function]]
+"""By name: the field in whose space a function lies, and the function."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a checkpoint holds: the mesh, and by field (element, degree, dofs by cell)."""
+    """What a checkpoint holds: the mesh, by field (element, degree, dofs by cell), and what else was given."""
 
     mesh: Mesh
     fields: dict[str, tuple[str, int, np.ndarray]]
+    attributes: dict[str, Any]
+    arrays: dict[str, np.ndarray]
 
 
-def write(path: Path, discrete: Discrete) -> Path:
-    """Write the present state, atomically, by the first rank; collective."""
+def write(
+    path: Path,
+    discrete: Discrete,
+    *,
+    functions: Functions | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    arrays: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """Write the present state, atomically, by the first rank; collective.
+
+    Args:
+        functions: instead of the unknowns: by name a field, and a function in its space.
+        attributes, arrays: what else to keep.
+    """
     mesh, comm = discrete.domain.source, discrete.comm
-    dofs = {name: _by_cell(u, mesh, comm) for name, u in discrete.u.items()}
+    functions = functions or _unknowns(discrete)
+    dofs = {name: (field, by_cell(u, mesh, comm)) for name, (field, u) in functions.items()}
     error = None
     if comm.rank == 0:
         try:
-            _write(path, discrete, dofs)
+            _write(path, discrete, dofs, attributes or {}, arrays or {})
         except OSError as caught:  # every rank must hear of it: the others would wait
             error = caught
     error = comm.bcast(error)
@@ -51,11 +70,21 @@ def write(path: Path, discrete: Discrete) -> Path:
     return path
 
 
-def _write(path: Path, discrete: Discrete, dofs: dict[str, np.ndarray]) -> None:
+def _unknowns(discrete: Discrete) -> Functions:
+    return {name: (name, u) for name, u in discrete.u.items()}
+
+
+def _write(
+    path: Path,
+    discrete: Discrete,
+    dofs: dict[str, tuple[str, np.ndarray]],
+    attributes: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+) -> None:
     mesh = discrete.domain.source
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(format=FORMAT, problem=discrete.problem.name)
+        file.attrs.update(format=FORMAT, problem=discrete.problem.name, **attributes)
         group = file.create_group("mesh")
         group["points"], group["cells"] = mesh.points, mesh.cells
         if mesh.edge_nodes is not None:
@@ -64,11 +93,13 @@ def _write(path: Path, discrete: Discrete, dofs: dict[str, np.ndarray]) -> None:
             parts = group.create_group(kind, track_order=True)
             for name, members in getattr(mesh, kind).items():
                 parts[quote(name, safe="")] = members
-        for name, values in dofs.items():
+        for name, (field, values) in dofs.items():
             file[f"fields/{name}"] = values
             file[f"fields/{name}"].attrs.update(
-                element=discrete.problem.fields[name].element, degree=discrete.degrees[name]
+                element=discrete.problem.fields[field].element, degree=discrete.degrees[field]
             )
+        for name, array in arrays.items():
+            file[f"arrays/{name}"] = array
 
 
 def read(path: Path) -> Stored:
@@ -97,19 +128,28 @@ def read(path: Path) -> Stored:
                 name: (str(values.attrs["element"]), int(values.attrs["degree"]), values[:])
                 for name, values in file["fields"].items()
             }
+            arrays: dict[str, np.ndarray] = {}
+            if "arrays" in file:
+                file["arrays"].visititems(lambda name, item: _take(arrays, name, item))
+            attributes = dict(file.attrs)
     except (OSError, KeyError) as error:
         raise InputError(f"{path} cannot be read: it is truncated, corrupt or no checkpoint ({error})") from None
-    return Stored(mesh, fields)
+    return Stored(mesh, fields, attributes, arrays)
 
 
-def fill(discrete: Discrete, stored: Stored) -> None:
-    """Put the stored dofs into the fields of a discretisation on the stored mesh.
+def _take(arrays: dict[str, np.ndarray], name: str, item: Any) -> None:
+    if isinstance(item, h5py.Dataset):
+        arrays[name] = item[:]
+
+
+def fill(discrete: Discrete, stored: Stored, functions: Functions | None = None) -> None:
+    """Put the stored dofs into the unknowns of a discretisation on the stored mesh, or into other functions.
 
     Raises:
         InputError: the fields, their elements or degrees differ.
     """
-    for name, u in discrete.u.items():
-        wanted = (discrete.problem.fields[name].element, discrete.degrees[name])
+    for name, (field, u) in (functions or _unknowns(discrete)).items():
+        wanted = (discrete.problem.fields[field].element, discrete.degrees[field])
         found = stored.fields.get(name, ("nothing", 0, None))
         if found[:2] != wanted:
             raise InputError(
@@ -130,7 +170,7 @@ def fill(discrete: Discrete, stored: Stored) -> None:
         u.x.scatter_forward()
 
 
-def _by_cell(u: fem.Function, mesh: Mesh, comm: MPI.Comm) -> np.ndarray:
+def by_cell(u: fem.Function, mesh: Mesh, comm: MPI.Comm) -> np.ndarray:
     """Dofs of all cells in the order of the mesh, shape (num_cells, dofs a cell, block size), on every rank."""
     V = u.function_space
     topology, bs = V.mesh.topology, V.dofmap.bs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import ufl
 from dolfinx import fem
@@ -69,27 +71,45 @@ def nullspace(vectors: list[PETSc.Vec], comm: object) -> PETSc.NullSpace:
     return PETSc.NullSpace().create(vectors=vectors, comm=comm)
 
 
-def fix(discrete: Discrete) -> None:
-    """Shift the fields along their free modes until Mean and NoRigidMotion hold, in place."""
-    dx, comm = ufl.Measure("dx", discrete.domain.mesh), discrete.comm
+def fixing(discrete: Discrete) -> Callable[[], None]:
+    """What shifts the fields along their free modes until Mean and NoRigidMotion hold, in place."""
+    steps = [_mean(discrete, c) for c in discrete.problem.conditions_of(Mean)]
+    steps += [_rigid(discrete, c) for c in discrete.problem.conditions_of(NoRigidMotion)]
 
-    def integral(expression: object) -> float:
-        return comm.allreduce(fem.assemble_scalar(fem.form(expression * dx)))
+    def fix() -> None:
+        for step in steps:
+            step()
 
-    one = fem.Constant(discrete.domain.mesh, 1.0)
-    for condition in discrete.problem.conditions_of(Mean):
-        u = discrete.u[condition.field]
-        u.x.array[:] += condition.value - integral(u) / integral(one)
-    for condition in discrete.problem.conditions_of(NoRigidMotion):
-        u = discrete.u[condition.field]
-        V, dim = u.function_space, discrete.domain.mesh.geometry.dim
-        modes = []
-        x = V.tabulate_dof_coordinates()[:, :dim]
-        for values in rigid_motions(x).values():
-            mode = fem.Function(V)
-            mode.x.array[:] = values.ravel()
-            modes.append(mode)
-        gram = np.array([[integral(ufl.inner(a, b)) for a in modes] for b in modes])
-        load = np.array([integral(ufl.inner(u, b)) for b in modes])
-        for c, mode in zip(np.linalg.solve(gram, load), modes, strict=True):
-            u.x.array[:] -= c * mode.x.array
+    return fix
+
+
+def _integral(discrete: Discrete, expression: object) -> Callable[[], float]:
+    form = fem.form(expression * ufl.Measure("dx", discrete.domain.mesh))
+    return lambda: discrete.comm.allreduce(fem.assemble_scalar(form))
+
+
+def _mean(discrete: Discrete, condition: Mean) -> Callable[[], None]:
+    u = discrete.u[condition.field]
+    volume = _integral(discrete, fem.Constant(discrete.domain.mesh, 1.0))()
+    integral = _integral(discrete, u)
+
+    def shift() -> None:
+        u.x.array[:] += condition.value - integral() / volume
+
+    return shift
+
+
+def _rigid(discrete: Discrete, condition: NoRigidMotion) -> Callable[[], None]:
+    u = discrete.u[condition.field]
+    V, dim, motions = u.function_space, discrete.domain.mesh.geometry.dim, []
+    for values in rigid_motions(V.tabulate_dof_coordinates()[:, :dim]).values():
+        motions.append(fem.Function(V))
+        motions[-1].x.array[:] = values.ravel()
+    gram = np.array([[_integral(discrete, ufl.inner(a, b))() for a in motions] for b in motions])
+    loads = [_integral(discrete, ufl.inner(u, b)) for b in motions]
+
+    def shift() -> None:
+        for c, motion in zip(np.linalg.solve(gram, [load() for load in loads]), motions, strict=True):
+            u.x.array[:] -= c * motion.x.array
+
+    return shift

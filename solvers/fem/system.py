@@ -36,7 +36,6 @@ class System:
         discrete: spaces, conditions and the functions that hold the solution.
         residual: the form; its Jacobian is derived.
         rtol: stopping of Newton's method (a linear form takes one step) and of the linear solver, both relative.
-        constant: the Jacobian never changes: assemble and factor it once.
         petsc: PETSc options that override the chosen ones.
         watch: where the time goes: "compile", "assemble" and "solve".
 
@@ -50,11 +49,11 @@ class System:
         residual: ufl.Form,
         *,
         rtol: float = 1e-10,
-        constant: bool = False,
         petsc: dict[str, Any] | None = None,
         watch: Stopwatch | None = None,
     ) -> None:
         self.discrete, self.watch, self.given = discrete, watch or Stopwatch(), petsc or {}
+        self._fix = modes.fixing(discrete)
         unknowns = list(discrete.u.values())
         several = len(unknowns) > 1
         self.u: Any = unknowns if several else unknowns[0]
@@ -86,13 +85,11 @@ class System:
             **({} if "pc_type" in self.given else linear_solver(discrete, is_linear=self.is_linear)),
             **self.given,
         }
-        if constant:
-            self._options |= {"snes_lag_jacobian": -2, "snes_lag_jacobian_persists": True}
         self._prefix = f"variform_{next(_numbers)}_"
         # PETSc reads some options only when a solve needs them, and at the end it lists those that it did not.
         weakref.finalize(self, _forget, [self._prefix + key for key in self._options])
         self._create()
-        self._checked = self._options_checked = False
+        self.checked = self._options_checked = False
 
     def _create(self) -> None:
         """The SNES, in all dofs or, with periodic conditions, in the independent ones: P^T F(P x) = 0."""
@@ -120,7 +117,8 @@ class System:
         for key, value in self._options.items():
             database[key] = value
         try:
-            self.snes.setJacobian(lambda *arguments: me._jacobian(*arguments), A, self._preconditioner(A))
+            self._M = self._preconditioner(A)
+            self.snes.setJacobian(lambda *arguments: me._jacobian(*arguments), A, self._M)
             self.snes.setFromOptions()
             self._split()
         except PETSc.Error as error:
@@ -212,11 +210,8 @@ class System:
             ComputationError: no convergence, or a singular matrix; u holds the last iterate.
             InputError: PETSc knows no option of that name.
         """
-        fp.assign(self.u, self.x)
-        if self._P is not None:  # copies of a dof that differ start from their mean
-            self._P.multTranspose(self.x, self._unknown)
-            self._unknown.pointwiseDivide(self._unknown, self._copies)
-        before = None if self._checked else self._loads()
+        self.pull()
+        before = None if self.checked else self._loads()
         failed = None
         with self.watch("solve"):
             try:
@@ -227,15 +222,45 @@ class System:
                     raise error.__cause__ from None
                 failed = None if self._is_at_rounding() else error
         self._take()
-        if not self._checked:
+        if not self.checked:
             self._check_options()
             self._check_unique(failed)
             self._check_balance(before)
         if failed is not None:
             raise ComputationError(self._explain(failed))
-        self._checked = True
-        modes.fix(self.discrete)
+        self.checked = True
+        self._fix()
         return self.snes.getIterationNumber(), self.snes.getLinearSolveIterations()
+
+    def pull(self) -> None:
+        """Take u as the iterate."""
+        fp.assign(self.u, self.x)
+        if self._P is not None:  # copies of a dof that differ start from their mean
+            self._P.multTranspose(self.x, self._unknown)
+            self._unknown.pointwiseDivide(self._unknown, self._copies)
+
+    def push(self) -> None:
+        """Put the iterate into u, shifted until Mean and NoRigidMotion hold."""
+        self._take()
+        self._fix()
+
+    @property
+    def unknown(self) -> PETSc.Vec:
+        """The iterate: all dofs or, with periodic conditions, the independent ones."""
+        return self._unknown
+
+    def vector(self) -> PETSc.Vec:
+        """Another vector of that kind."""
+        return self._unknown.duplicate()
+
+    def assemble(self, x: PETSc.Vec, b: PETSc.Vec) -> None:
+        """The residual at x into b."""
+        self._function(self.snes, x, b)
+
+    def rebuild(self) -> None:
+        """Assemble the Jacobian at the iterate; the linear solver will factor it, or set up multigrid, anew."""
+        self._jacobian(self.snes, self._unknown, self._reduced, self._M)
+        self.snes.getKSP().setOperators(self._reduced, self._M)
 
     def _converged(self, snes: PETSc.SNES, step: int, norms: tuple[float, float, float]) -> int:
         """Newton's method has converged when its last step is small, or when it is small enough for the next one to be
@@ -277,7 +302,9 @@ class System:
         """Euclidean norm of the residual vector at the solution."""
         if self.is_linear:
             return float(self.snes.getKSP().buildResidual().norm())
-        return float(self.snes.getFunctionNorm())
+        b = self.vector()
+        self.assemble(self._unknown, b)
+        return float(b.norm())
 
     def _check_unique(self, failed: Exception | None) -> None:
         """Refuse a singular matrix, on which linear solvers may end without a complaint.
