@@ -13,8 +13,8 @@ import ufl
 from variform.errors import InputError, unknown
 from variform.task import Task
 
-Value = float | Callable[[Any, Any, Any], Any]
-"""A number, or a callable (x, t, p) -> UFL expression."""
+Value = "float | Callable[[Any, Any, Any], Any] | Sampled"
+"""A number, a callable (x, t, p) -> UFL expression, or values from NumPy."""
 
 
 ELEMENTS = ("Lagrange", "DG", "RT", "BDM", "N1curl", "Real")
@@ -37,6 +37,21 @@ class Field:
     shape: tuple[int, ...] = ()
     degree: int = 1
     element: str = "Lagrange"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Dirichlet values that no formula gives, such as recorded ones: for finite elements only.
+
+    Args:
+        values: (x, t) -> values of the field's shape: NumPy coordinates (dim, n) [m], time [s] -> (*shape, n).
+        rate, second_rate: the time derivatives of the values, likewise; where they are not known, schemes that need
+            them take difference quotients of their own.
+    """
+
+    values: Callable[[Any, float], Any]
+    rate: Callable[[Any, float], Any] | None = None
+    second_rate: Callable[[Any, float], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,15 +158,16 @@ class Symbols:
 
 
 def Dt(u: Any) -> Any:
-    """The time derivative of an unknown, or, by the chain rule, of an expression in unknowns.
+    """The time derivative of an unknown, or, by the chain rule, of an expression in unknowns; Dt(Dt(u)) is the second.
 
-    It is a placeholder: the back end stores in `rate` of each unknown what its time stepper or network puts there.
+    It is a placeholder: the back end stores in `rate` of each unknown, and of each rate, what its time stepper or
+    network puts there.
     """
     if hasattr(u, "rate"):
         return u.rate
     unknowns = [c for c in ufl.algorithms.extract_coefficients(u) if hasattr(c, "rate")]
     if not unknowns:
-        raise InputError(f"Dt needs an expression in an unknown, got {u}")
+        raise InputError(f"Dt needs an expression in an unknown of an evolution, differentiated twice at most, got {u}")
     return sum(ufl.derivative(u, c, c.rate) for c in unknowns)
 
 
@@ -178,6 +194,10 @@ class Problem(Task):
     continuation: Continuation | None = None
     time: tuple[float, float] | None = None
     """First and last time [s] of an evolution; None for a stationary problem."""
+    scheme: str | None = None
+    """Time scheme of finite elements by default, where another than theirs fits better."""
+    steps: int = 50
+    """Time steps by default."""
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -222,6 +242,10 @@ class Problem(Task):
         """Initial values of an evolution: one expression, or a dict by field."""
         return None
 
+    def initial_rate(self, x: Any, p: SimpleNamespace) -> Any:
+        """Initial values of Dt(u), where the form has Dt(Dt(u)): as `initial`; zero where there are none."""
+        return None
+
     def exact(self, x: Any, t: Any, p: SimpleNamespace) -> Any:
         """The exact solution, where one is known: one expression, or a dict by field."""
         return None
@@ -243,6 +267,14 @@ class Problem(Task):
             elif field.element != "Real":
                 result[name] = {"relative_l2": k if field.element in ("RT", "N1curl") else k + 1}
         return result
+
+    def history(self, solution: Any) -> dict[str, float]:
+        """Quantities of an evolution at one time, recorded at the first time and after every step.
+
+        Args:
+            solution: a `variform.solution.Solution` of the present state.
+        """
+        return {}
 
     def dirichlet(self, field: str) -> list[Dirichlet]:
         return [c for c in self.conditions if isinstance(c, Dirichlet) and c.field == field]
@@ -287,6 +319,8 @@ def resolve(condition: Dirichlet, shape: tuple[int, ...], x: Any, t: Any, p: Sim
     Raises:
         InputError: the value is no number or expression, or has another shape; a number serves every component.
     """
+    if isinstance(condition.value, Sampled):
+        raise InputError(f"the Dirichlet value of {condition.field!r} is sampled: only finite elements (fem) take it")
     value = condition.value(x, t, p) if callable(condition.value) else condition.value
     try:
         expression = ufl.as_ufl(value)

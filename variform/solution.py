@@ -5,9 +5,10 @@ from __future__ import annotations
 import resource
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -67,6 +68,8 @@ class Solution(ABC):
     support: Literal["mesh", "grid", "network"]
     mesh: Mesh
     """A mesh of the domain, on which pictures are drawn and integrals taken."""
+    history: Mapping[str, np.ndarray] = MappingProxyType({})
+    """Of an evolution: the times "t" [s] of all steps, and what was recorded at each by name; shapes (steps + 1,)."""
     discretization: dict[str, Any]
     """How it was discretised, for the record: mesh, element or network, tolerances, iterations."""
 

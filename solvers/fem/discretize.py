@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from ufl.corealg.traversal import traverse_unique_terminals
 
 from variform.errors import InputError, unknown
 from variform.forms.symbols import checked_residual
-from variform.problem import Dirichlet, Field, NamedMeasure, Point, Problem, Symbols, degrees_of, resolve
+from variform.problem import Dirichlet, Field, NamedMeasure, Point, Problem, Sampled, Symbols, degrees_of, resolve
 from variform.quadrature import quadrature_degree
 from variform.solvers.fem.mesh import DistributedMesh
 
@@ -25,20 +26,45 @@ JIT = {"cffi_extra_compile_args": ["-O3", "-march=native", "-g0"], "timeout": 12
 
 @dataclass
 class Boundary:
-    """One Dirichlet condition: a function that holds its values, and where they come from."""
+    """One Dirichlet condition: a function that holds its values, and where they come from.
 
+    Args:
+        hold: makes the condition that a function's values are taken at the same dofs.
+        derivative: its time derivative of an order, as `interpolant` gives it; None where it is not known.
+    """
+
+    field: str
     values: fem.Function
     source: Any
-    condition: fem.DirichletBC
+    hold: Callable[[fem.Function], fem.DirichletBC]
+    derivative: Callable[[int], Any] = lambda order: lambda x: np.zeros((1, x.shape[1]))
+    _rates: dict[int, tuple[fem.Function, Any, fem.DirichletBC]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.condition = self.hold(self.values)
 
     def update(self) -> None:
         """Interpolate the values anew, after time or a parameter has changed."""
         self.values.interpolate(self.source)
 
+    def rate(self, order: int) -> fem.DirichletBC | None:
+        """The time derivative of this order, at the present time, as a condition; None where it is not known."""
+        if order not in self._rates:
+            function, source = fem.Function(self.values.function_space), self.derivative(order)
+            self._rates[order] = function, source, self.hold(function)
+        function, source, condition = self._rates[order]
+        if source is None:
+            return None
+        function.interpolate(source)
+        return condition
+
 
 @dataclass
 class Discrete:
-    """A semi-discrete problem. `u` holds the current iterate; forms refer to `symbols`."""
+    """A semi-discrete problem. `u` holds the current iterate; forms refer to `symbols`.
+
+    In an evolution `u[field].rate` and `u[field].rate.rate` are functions too, which a time stepper fills.
+    """
 
     problem: Problem
     domain: DistributedMesh
@@ -129,6 +155,9 @@ def discretize(problem: Problem, domain: DistributedMesh, degree: int | None = N
     }
     top = max(degrees.values())
     u = {name: fem.Function(V, name=name) for name, V in spaces.items()}
+    for function in u.values() if problem.time is not None else ():
+        function.rate = fem.Function(function.function_space, name=f"{function.name}_t")
+        function.rate.rate = fem.Function(function.function_space, name=f"{function.name}_tt")
     metadata = {"quadrature_degree": quadrature_degree(top)}
 
     def cells() -> ufl.Measure:
@@ -237,11 +266,43 @@ def _boundary(discrete: Discrete, condition: Dirichlet) -> Boundary:
         target, _ = part.collapse()
         dofs = fem.locate_dofs_topological((part, target), fdim, facets)
     values = fem.Function(target)
-    source = interpolant(target, resolve(condition, target.value_shape, s.x, s.t, s.p))
-    bc = fem.dirichletbc(values, dofs) if part is None else fem.dirichletbc(values, dofs, part)
-    boundary = Boundary(values, source, bc)
+
+    def hold(function: fem.Function) -> fem.DirichletBC:
+        return fem.dirichletbc(function, dofs) if part is None else fem.dirichletbc(function, dofs, part)
+
+    if isinstance(condition.value, Sampled):
+        source, derivative = _sampled(discrete, condition.value, target)
+    else:
+        time = ufl.variable(s.t)
+        value = resolve(condition, target.value_shape, s.x, time, s.p)
+        source = interpolant(target, value)
+
+        def derivative(order: int) -> Any:
+            differentiated = value
+            for _ in range(order):
+                differentiated = ufl.diff(differentiated, time)
+            return interpolant(target, ufl.algorithms.expand_derivatives(differentiated))
+
+    boundary = Boundary(condition.field, values, source, hold, derivative)
     boundary.update()
     return boundary
+
+
+def _sampled(discrete: Discrete, data: Sampled, V: fem.FunctionSpace) -> tuple[Any, Callable[[int], Any]]:
+    """What `Function.interpolate` takes for values from NumPy, and the same for their derivatives in time."""
+    dim = V.mesh.geometry.dim
+
+    def at_present(f: Callable[..., Any] | None) -> Any:
+        if f is None:
+            return None
+
+        def values(x: np.ndarray) -> np.ndarray:
+            return np.zeros((*V.value_shape, x.shape[1])) + np.asarray(f(x[:dim], float(discrete.symbols.t.value)))
+
+        return values
+
+    known = (data.values, data.rate, data.second_rate)
+    return at_present(data.values), lambda order: at_present(known[order])
 
 
 def _component(V: fem.FunctionSpace, condition: Dirichlet | Point) -> fem.FunctionSpace:
@@ -271,6 +332,6 @@ def _point(discrete: Discrete, condition: Point) -> Boundary:
     source = interpolant(target, condition.value)
     values.interpolate(source)
     if part is None:
-        return Boundary(values, source, fem.dirichletbc(values, here))
+        return Boundary(condition.field, values, source, lambda function: fem.dirichletbc(function, here))
     dofs = [np.asarray(to_parent, dtype=np.int32).ravel()[here], here]
-    return Boundary(values, source, fem.dirichletbc(values, dofs, part))
+    return Boundary(condition.field, values, source, lambda function: fem.dirichletbc(function, dofs, part))

@@ -44,6 +44,7 @@ class FemSolution(Solution):
         self._discrete, self._snapshots = discrete, snapshots
         self.cost, self.discretization, self.status = cost, discretization, status
         self._gradients: dict[str, tuple[Any, fem.Function]] = {}
+        self._compiled: dict[Any, tuple[Any, Any]] = {}
         self._located: tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
 
     @cached_property
@@ -67,8 +68,8 @@ class FemSolution(Solution):
     def drawn(self) -> Mesh:
         return self.mesh.second_order if max(self._discrete.degrees.values()) > 1 else self.mesh
 
-    def nodal(self, field: str | None = None) -> np.ndarray:
-        function, mesh = self._restore(field, None), self.drawn
+    def nodal(self, field: str | None = None, t: float | None = None) -> np.ndarray:
+        function, mesh = self._restore(field, t), self.drawn
         V = function.function_space
         shape, comm = V.value_shape, V.mesh.comm
         if self._element(function.name) == "Real":
@@ -90,9 +91,14 @@ class FemSolution(Solution):
         for name in discrete.u:
             self._restore(name, None)
         integral = form(discrete.symbols)
-        if integral == 0:
-            return 0.0
-        return float(discrete.comm.allreduce(fem.assemble_scalar(fem.form(integral, jit_options=JIT))))
+        return 0.0 if integral == 0 else self._assemble(integral)
+
+    def _assemble(self, integral: ufl.Form) -> float:
+        """The value of an integral, compiled once."""
+        known = self._compiled.get(hash(integral))
+        if known is None or not known[0].equals(integral):
+            known = self._compiled[hash(integral)] = integral, fem.form(integral, jit_options=JIT)
+        return float(self._discrete.comm.allreduce(fem.assemble_scalar(known[1])))
 
     def integrate(
         self, function: Callable[[np.ndarray], np.ndarray] | None = None, *, degree: int = 4, **at: Any
@@ -102,14 +108,9 @@ class FemSolution(Solution):
             return super().integrate(function, degree=degree, **at)
         u = self._restore(at.get("field"), at.get("t"))
         dx = ufl.Measure("dx", u.function_space.mesh)
-
-        def integral(component: Any) -> float:
-            form = fem.form(component * dx, jit_options=JIT)
-            return float(self._discrete.comm.allreduce(fem.assemble_scalar(form)))
-
         if not u.ufl_shape:
-            return integral(u)
-        return np.array([integral(u[i]) for i in np.ndindex(*u.ufl_shape)]).reshape(u.ufl_shape)
+            return self._assemble(u * dx)
+        return np.array([self._assemble(u[i] * dx) for i in np.ndindex(*u.ufl_shape)]).reshape(u.ufl_shape)
 
     def reaction(self, field: str, on: str | tuple[str, ...], component: int | None = None) -> float:
         discrete = self._discrete
@@ -118,18 +119,22 @@ class FemSolution(Solution):
             raise unknown("field", field, discrete.u)
         if (element := self._element(field)) != "Lagrange":
             raise InputError(f"the reaction of {field!r}: its element {element} has no values on the boundary to hold")
-        dofs = discrete.dofs_on(field, names, component)
         for name in discrete.u:
             self._restore(name, None)
-        residual = discrete.residual()
-        block = list(discrete.u).index(field)
-        form = ufl.extract_blocks(residual)[block] if len(discrete.u) > 1 else residual
+        if ("residual", field) not in self._compiled:
+            residual = discrete.residual()
+            block = list(discrete.u).index(field)
+            form = ufl.extract_blocks(residual)[block] if len(discrete.u) > 1 else residual
+            self._compiled["residual", field] = form, fem.form(form, jit_options=JIT)
         V = discrete.u[field].function_space
+        if ("dofs", field, names, component) not in self._compiled:
+            dofs = discrete.dofs_on(field, names, component)
+            owned = dofs[dofs < V.dofmap.index_map.size_local * V.dofmap.bs]
+            self._compiled["dofs", field, names, component] = names, owned
         b = fem.create_vector(V)
-        fem.assemble_vector(b.array, fem.form(form, jit_options=JIT))
+        fem.assemble_vector(b.array, self._compiled["residual", field][1])
         b.scatter_reverse(dolfinx.la.InsertMode.add)
-        owned = dofs[dofs < V.dofmap.index_map.size_local * V.dofmap.bs]
-        return float(discrete.comm.allreduce(b.array[owned].sum()))
+        return float(discrete.comm.allreduce(b.array[self._compiled["dofs", field, names, component][1]].sum()))
 
     def exact_errors(self, field: str | None = None) -> dict[str, float]:
         """Errors to the problem's exact solution at the last time, by quadrature of degree 2k + 3 in the cells.
@@ -336,3 +341,20 @@ class FemSolution(Solution):
         cell = np.full(len(x), -1, dtype=np.int32)
         cell[point[inside]] = candidates.array[inside]  # the last one written, which lies deepest, remains
         return cell
+
+
+class PresentState(FemSolution):
+    """The state of an evolution under way: nothing is stored, nothing restored."""
+
+    def __init__(self, discrete: Discrete) -> None:
+        super().__init__(discrete, [], Cost(0.0), {})
+
+    @property
+    def times(self) -> list[float | None]:
+        return [float(self._discrete.symbols.t.value)]
+
+    def _restore(self, field: str | None, t: float | None) -> fem.Function:
+        name = field or next(iter(self._discrete.u))
+        if name not in self._discrete.u:
+            raise unknown("field", name, self._discrete.u)
+        return self._discrete.u[name]

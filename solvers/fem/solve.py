@@ -13,9 +13,10 @@ from variform.solvers.fem import checkpoint
 from variform.solvers.fem.discretize import Discrete, discretize
 from variform.solvers.fem.linear import parse
 from variform.solvers.fem.mesh import distribute
+from variform.solvers.fem.observe import Observer
 from variform.solvers.fem.solution import FemSolution
 from variform.solvers.fem.stationary import solve_stationary
-from variform.solvers.fem.transient import solve_transient
+from variform.solvers.fem.transient import Evolution, set_initial_values
 
 
 def solve(
@@ -23,22 +24,37 @@ def solve(
     *,
     mesh: Mesh | int | None = None,
     degree: int | None = None,
-    steps: int = 50,
+    scheme: str = "",
+    steps: int | None = None,
+    tolerance: float | None = None,
+    rho_infinity: float | None = None,
     snapshots: int = 1,
+    probes: str = "",
+    checkpoints: str = "",
+    checkpoint_every: int = 50,
     rtol: float = 1e-10,
     petsc: str = "",
     start: str = "",
     progress: Callable[[float, str], None] = lambda fraction, text: None,
 ) -> FemSolution:
-    """Galerkin's method in space, SDIRK of order 2 in time.
+    """Galerkin's method in space; in time by default SDIRK of order 2, for Dt(Dt(u)) generalised alpha.
 
     Args:
         mesh: a mesh, or the number of cells a side of the problem's own domain, by default what the domain says.
         degree: of the field of highest degree, the others keep their distance to it; each field's own by default.
-        steps, snapshots: time steps, and how many states to keep (evolutions only).
+        scheme: in time, one of `variform.solvers.fem.time.SCHEMES`; the problem's own by default.
+        steps: time steps, all of one length; the problem's own by default. With a tolerance, the first is that long.
+        tolerance: of the local error of a step, relative to the largest value of the field: steps as long as it allows.
+        rho_infinity: of scheme generalized_alpha, what a step leaves of the highest frequencies.
+        snapshots: how many states to keep, evenly spaced in time; the initial one is kept too.
+        probes: points "x,y x,y" where all fields are recorded after every step, in `history`.
+        checkpoints: a folder; where it holds a checkpoint of the same run already, that goes on and ends as if it had
+            never stopped.
+        checkpoint_every: steps between checkpoints.
         rtol: relative tolerance of Newton's method and of the linear solver.
         petsc: PETSc options that override the chosen solver, such as "ksp_type=gmres pc_type=ilu".
-        start: a checkpoint (solution.h5) of the same problem: its mesh is taken, and Newton's method starts from it.
+        start: a checkpoint (solution.h5) of the same fields: its mesh is taken, and Newton's method, or the evolution,
+            starts from it.
 
     Raises:
         InputError: a name that the mesh lacks, a form that is not linear in the test function.
@@ -63,11 +79,37 @@ def solve(
             system, counts = solve_stationary(discrete, rtol=rtol, petsc=options, watch=watch)
             states = [(None, _copy(discrete))]
         else:
-            if stored is not None:
-                raise InputError("an evolution cannot start from a checkpoint yet")
-            system, counts, states = solve_transient(
-                discrete, steps=steps, snapshots=snapshots, rtol=rtol, petsc=options, watch=watch, progress=progress
+            observer = Observer(discrete, probes)
+
+            def initial() -> None:
+                set_initial_values(discrete)
+                if stored is not None:
+                    checkpoint.fill(discrete, stored)
+
+            evolution = Evolution(
+                discrete,
+                scheme=scheme or None,
+                steps=steps,
+                snapshots=snapshots,
+                tolerance=tolerance,
+                observe=observer,
+                folder=Path(checkpoints) if checkpoints else None,
+                every=checkpoint_every,
+                rho_infinity=rho_infinity,
+                rtol=rtol,
+                petsc=options,
+                watch=watch,
             )
+            evolution.run(initial, progress)
+            solution = _solution(
+                discrete,
+                evolution.states,
+                watch,
+                {"rtol": rtol, "residual": evolution.stepper.residual_norm(), **evolution.counts},
+                "done",
+            )
+            solution.history = evolution.history
+            return solution
     except ComputationError as error:
         time = None if problem.time is None else float(discrete.symbols.t.value)
         error.solution = _solution(discrete, [(time, _copy(discrete))], watch, {"rtol": rtol}, "failed")

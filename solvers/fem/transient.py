@@ -73,7 +73,9 @@ class Evolution:
             )
         self.stepper: Stepper = stepper(scheme, discrete, **options)
         if tolerance is not None and self.stepper.error_order is None:
-            able = [n for n, make in SCHEMES.items() if getattr(getattr(make, "keywords", {}).get("tableau"), "error", None)]
+            able = [
+                n for n, make in SCHEMES.items() if getattr(getattr(make, "keywords", {}).get("tableau"), "error", None)
+            ]
             raise InputError(
                 f"scheme {self.stepper.name!r} estimates no error, so that a tolerance cannot control its steps: use "
                 f"{', '.join(able)}"

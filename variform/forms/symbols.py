@@ -27,8 +27,8 @@ def abstract_symbols(
 ) -> tuple[Symbols, dict[str, Any]]:
     """Symbols and test functions of a problem in dim dimensions.
 
-    The unknown of field f and its rate are coefficients named by `Symbols.u[f]` and `Symbols.u[f].rate`; parameters
-    are constants (numbers) or coefficients (fields). Subdomain numbers count the geometry's names from 1.
+    The unknown of field f, its rate and the rate of that are coefficients named by `Symbols.u[f]`, `Symbols.u[f].rate`
+    and `Symbols.u[f].rate.rate`; parameters are constants (numbers) or coefficients (fields). Subdomain numbers count the geometry's names from 1.
     """
     geometry = problem.geometry(problem.p)
     return symbols_on(problem, dim, geometry.regions, geometry.boundaries, quadrature_degree)
@@ -57,6 +57,7 @@ def symbols_on(
     for unknown in u.values():
         if problem.time:
             unknown.rate = ufl.Coefficient(unknown.ufl_function_space())
+            unknown.rate.rate = ufl.Coefficient(unknown.ufl_function_space())
     # Those of a mixed space have numbers of their own: test functions of like fields would be equal otherwise.
     tests = ufl.TestFunctions(ufl.MixedFunctionSpace(*map(space, problem.fields.values())))
     v = dict(zip(problem.fields, tests, strict=True))

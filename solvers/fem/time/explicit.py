@@ -166,7 +166,9 @@ class Mass:
         ksp.getPC().setType(DIRECT["pc_type"])
         ksp.getPC().setFactorSolverType(DIRECT["pc_factor_mat_solver_type"])
         eps.solve()
-        values = np.array([eps.getEigenpair(i, *[A.createVecRight() for _ in range(2)]) for i in range(eps.getConverged())])
+        values = np.array(
+            [eps.getEigenpair(i, *[A.createVecRight() for _ in range(2)]) for i in range(eps.getConverged())]
+        )
         if not len(values):
             raise ComputationError("the largest stable time step was not found: the eigenvalue solver did not converge")
         return values
@@ -322,4 +324,3 @@ class Leapfrog(Stepper):
         rates = self.mass.rates()
         for name, u in self.discrete.u.items():
             u.rate.rate.x.array[:] = rates[name]
-

@@ -79,9 +79,7 @@ class DIRK(OneStage):
         rates, weights = self.runge_kutta(self.tableau, t, dt), self.tableau.error
         if weights is None:
             return None
-        return {
-            name: dt * sum(w * k[name] for w, k in zip(weights, rates, strict=True)) for name in self.evolving
-        }
+        return {name: dt * sum(w * k[name] for w, k in zip(weights, rates, strict=True)) for name in self.evolving}
 
 
 class TwoLevels(OneStage):

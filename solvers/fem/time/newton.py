@@ -100,8 +100,8 @@ class SimplifiedNewton:
             if self._contraction >= 1:
                 return None
             if self._contraction / (1 - self._contraction) * size <= self.rtol * scale:
-                # For the next solve, whose first step has no ratio of its own: near to one, so that one step never does.
-                self._contraction = max(self._contraction, 1e-3)
+                # For the next solve, whose first step has no ratio of its own: what this one had, with some caution.
+                self._contraction = max(self._contraction, 1e-3) ** 0.8
                 return step, linear
             before = size
         return None

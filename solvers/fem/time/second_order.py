@@ -9,7 +9,7 @@ import ufl
 from dolfinx import fem
 
 from variform.errors import InputError
-from variform.solvers.fem.discretize import Discrete
+from variform.solvers.fem.discretize import Boundary, Discrete
 from variform.solvers.fem.time.explicit import Mass
 from variform.solvers.fem.time.stage import newton, state_of
 from variform.solvers.fem.time.stepper import Stepper, total
@@ -70,7 +70,11 @@ class GeneralisedAlpha(Stepper):
         self.discrete.set_time(t)
         for name, second in self.mass.rates().items():
             self.discrete.u[name].rate.rate.x.array[:] = second
-        self._hold_rates()
+        for boundary in self.discrete.boundaries:
+            held, at = self._derivatives(boundary, t, dt), boundary.condition.dof_indices()[0]
+            if held is not None:
+                u = self.discrete.u[boundary.field]
+                u.rate.x.array[at], u.rate.rate.x.array[at] = held[1][at], held[2][at]
 
     def step(self, number: int, t: float, dt: float) -> None:
         discrete, before = self.discrete, state_of(self.discrete)
@@ -84,6 +88,7 @@ class GeneralisedAlpha(Stepper):
             self._coast_rate[name].x.array[:] = first + dt * (1 - self.gamma) * second
             u.x.array[:] = before[name] + dt * first + dt**2 / 2 * second
         discrete.set_time(t + dt)  # Dirichlet values hold at the new time, all else is taken before it
+        self._hold(t + dt, dt)
         discrete.symbols.t.value = t + (1 - self.alpha_f) * dt
         self._counts += self.newton.solve()
         for name, u in discrete.u.items():
@@ -91,13 +96,30 @@ class GeneralisedAlpha(Stepper):
             u.rate.rate.x.array[:] = second
             u.rate.x.array[:] = self._coast_rate[name].x.array + self.gamma * dt * second
         discrete.symbols.t.value = t + dt
-        self._hold_rates()
 
-    def _hold_rates(self) -> None:
-        """Dirichlet dofs carry the time derivatives of their values: Newmark's would oscillate about them."""
+    def _hold(self, t: float, dt: float) -> None:
+        """Dirichlet dofs get the time derivatives of their values: Newmark's would oscillate about them.
+
+        His relations are made to give them, by what stands for the old state there.
+        """
         for boundary in self.discrete.boundaries:
-            u = self.discrete.u[boundary.field]
-            for order, function in ((1, u.rate), (2, u.rate.rate)):
-                condition = boundary.rate(order)
-                if condition is not None:
-                    condition.set(function.x.array)
+            held, at = self._derivatives(boundary, t, dt), boundary.condition.dof_indices()[0]
+            if held is not None:
+                value, first, second = (values[at] for values in held)
+                self._coast[boundary.field].x.array[at] = value - self.beta * dt**2 * second
+                self._coast_rate[boundary.field].x.array[at] = first - self.gamma * dt * second
+
+    def _derivatives(self, boundary: Boundary, t: float, dt: float) -> list[np.ndarray] | None:
+        """Values, rates and second rates of a condition, among all dofs of its field; None if they are not known.
+
+        The method's Dt(Dt(u))_n is that of t_n + (alpha_m - alpha_f) dt.
+        """
+        held, time = [], self.discrete.symbols.t
+        for order in range(3):
+            time.value = t + (self.alpha_m - self.alpha_f) * dt if order == 2 else t
+            condition = boundary.rate(order) if order else boundary.condition
+            if condition is None:
+                return None
+            held.append(np.zeros_like(self.discrete.u[boundary.field].x.array))
+            condition.set(held[-1])
+        return held
