@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from variform.errors import ComputationError, InputError
+from variform.errors import ComputationError
 from variform.mesh import Mesh
 from variform.problem import Problem, degrees_of
 from variform.solution import Stopwatch

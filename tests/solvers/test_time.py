@@ -1,16 +1,12 @@
 """Time schemes: their orders on a problem that finite elements solve exactly in space, control, resumption, limits."""
 
-import json
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
 from ufl import cos, exp, grad, inner, sin
 
 from variform.benchmarks.metrics import exact_errors, observed_rates
-from variform.errors import ComputationError, InputError
+from variform.errors import InputError
 from variform.meshes import Interval
 from variform.problem import Dirichlet, Dt, Field, Problem, Sampled
 from variform.problems import load

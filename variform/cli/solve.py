@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from variform.cli import evolution
 from variform.cli.output import Terminated, print_json, progress_bar
 from variform.cli.parallel import is_first, num_ranks, on_first_rank
 from variform.cli.summary import summary
@@ -42,7 +43,14 @@ def solve(
     restart: Annotated[
         Path | None, typer.Option(help="Start from a run folder or its solution.h5, on its mesh (fem).")
     ] = None,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(help="A point x,y where all fields of an evolution are recorded after every step; several times."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/PROBLEM-METHOD-TIME by default.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the evolution in --out from its last checkpoint.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the record instead of a summary.")] = False,
 ) -> None:
     """Solve a problem and write a run folder. Example: variform solve darcy --mesh 64 --set conductivity.clay=0.01."""
@@ -62,7 +70,13 @@ def solve(
     instance: Problem = kind(**values)
     chosen |= parse_mesh(mesh, method, instance)
     name = Path(problem.split(".py")[0]).name
-    folder = on_first_rank(lambda: runs.free_folder(out, f"{name}-{method}"))
+    evolves = evolution.applies(instance, options)
+    if probe:
+        chosen["probes"] = evolution.probes(probe, instance, options)
+    if resume:
+        folder = on_first_rank(lambda: evolution.resumable(out, problem, method, evolves=evolves))
+    else:
+        folder = on_first_rank(lambda: runs.free_folder(out, f"{name}-{method}"))
 
     @cache
     def created() -> Path:
@@ -79,12 +93,26 @@ def solve(
             record |= {"created": runs.now(), "command": runs.command_line()}
             runs.write_json(created() / runs.RECORD, record)
 
+    def running() -> None:
+        """The first step is done: from now on a kill leaves a run that can be resumed."""
+        if is_first():
+            record = {"problem": problem, "method": method, "status": "running"}
+            record |= {"created": runs.now(), "command": runs.command_line()}
+            runs.write_json(created() / runs.RECORD, record)
+
+    if evolves:
+        chosen["checkpoints"] = str(on_first_rank(lambda: str(created())) + "/checkpoints")
     try:
         with progress_bar(f"{name}: {method}") as progress:
-            solution = solvers.solve(instance, method, progress=progress, **chosen)
+            followed = evolution.noticing(progress, running) if evolves else progress
+            solution = solvers.solve(instance, method, progress=followed, **chosen)
             values = _values(instance, solution)
             record = recorded(instance, problem, method, solution, own_domain=_own_domain(chosen))
             written = _write(created(), instance, solution, values, record)
+    except InputError:
+        if evolves and out is None and is_first():
+            evolution.discard(created())
+        raise
     except ComputationError as error:
         message, more = _last_iterate(created, instance, error)
         marked("failed", message, **more)
@@ -94,6 +122,8 @@ def solve(
         raise
     except (KeyboardInterrupt, Terminated) as error:
         marked("interrupted", error)
+        if evolves and is_first():
+            typer.echo(f"variform: to go on, give the same command with --out {created()} --resume", err=True)
         raise
     if json:
         print_json(record)
@@ -197,7 +227,11 @@ def _write(
         written.append(solution.save(folder))
     if is_first():
         written += _pictures(folder / "figures", problem, solution, values)
+    if problem.time is not None:
+        written += evolution.write(folder, problem, solution)
+    if is_first():
         runs.write_json(folder / runs.RECORD, record)
+        evolution.forget_checkpoints(folder)
     return [*written, folder / runs.RECORD]
 
 

@@ -88,8 +88,8 @@ class Split(OneStage):
 class ImexRungeKutta(Split):
     """A pair of an implicit and an explicit Runge-Kutta method.
 
-    Stage i solves L(U_i, (U_i - base_i) / (a_ii dt), t_i) = 0 with base_i = u_n + dt sum_(j<i) (a_ij k_j + b_ij l_j), k_j
-    the rate found so and M l_j = -N(U_j).
+    Stage i solves L(U_i, (U_i - base_i) / (a_ii dt), t_i) = 0 with base_i = u_n + dt sum_(j<i) (a_ij k_j + b_ij l_j),
+    k_j the rate found so and M l_j = -N(U_j).
 
     Source: Ascher, Ruuth and Spiteri, Appl. Numer. Math. 25 (1997), 151.
     """

@@ -18,8 +18,8 @@ from variform.solvers.fem.time.stepper import Stepper, total
 class GeneralisedAlpha(Stepper):
     """Second order; rho_infinity is what remains of the highest frequencies after a step: 1 conserves energy.
 
-    F is taken at u_(n + 1 - alpha_f), Dt(u)_(n + 1 - alpha_f), Dt(Dt(u))_(n + 1 - alpha_m) and t_(n + 1 - alpha_f), with
-    Newmark's relations between them. The first Dt(Dt(u)) comes from the form.
+    F is taken at u_(n + 1 - alpha_f), Dt(u)_(n + 1 - alpha_f), Dt(Dt(u))_(n + 1 - alpha_m) and t_(n + 1 - alpha_f),
+    with Newmark's relations between them. The first Dt(Dt(u)) comes from the form.
 
     Source: Chung and Hulbert, J. Appl. Mech. 60 (1993), 371.
     """

@@ -34,14 +34,14 @@ class Stepper(ABC):
         self.memory: dict[str, fem.Function] = {}
         """More than u and its rates that the next step depends on, by a name for the checkpoint."""
 
-    def start(self, t: float, dt: float, steps: int | None) -> None:
+    def start(self, t: float, dt: float, steps: int | None) -> None:  # noqa: B027  # most methods need nothing
         """Called once with the initial values in u (and u.rate), before the first step; not when a run is resumed.
 
         Args:
             steps: how many steps of dt [s] there will be; None where the error decides.
         """
 
-    def resume(self, t: float) -> None:
+    def resume(self, t: float) -> None:  # noqa: B027
         """Called instead of `start` with the state of a checkpoint."""
 
     @abstractmethod
@@ -60,7 +60,7 @@ class Stepper(ABC):
     def counts(self) -> dict[str, int]:
         """Newton steps, linear iterations, factorisations so far."""
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # noqa: B027
         """Assemble and factor anew for the next step, as a run does that is resumed here."""
 
     def residual_norm(self) -> float:
