@@ -1,7 +1,7 @@
 """Domains and meshes: boxes, families, mesh files, refinement. No DOLFINx; torch and gmsh only where needed."""
 
 from variform.meshes.airfoil import Airfoil
-from variform.meshes.box import Box, Interval, Layers, Rectangle, UnitCube, UnitSquare
+from variform.meshes.box import Box, GradedInterval, Interval, Layers, Rectangle, UnitCube, UnitSquare
 from variform.meshes.convert import write_mesh
 from variform.meshes.families import Annulus, Disk, LShape, Quadrilateral
 from variform.meshes.files import read
@@ -18,6 +18,7 @@ __all__ = [
     "ChannelWithCylinder",
     "Disk",
     "Geometry",
+    "GradedInterval",
     "Interval",
     "LShape",
     "Layers",

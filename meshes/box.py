@@ -171,6 +171,41 @@ class Box(Geometry):
         return [x[self.layers.axis] - float(level) for level in self.layers.at] if self.layers else []
 
 
+class GradedInterval(Box):
+    """(lower, upper) [m] with cells that grow away from a point, where they are smallest; its ends are left and right.
+
+    On a side of length L cell ends lie at L sinh(g s) / sinh(g) from the point, s evenly spaced in (0, 1).
+
+    Args:
+        centre: the point, strictly inside; a mesh vertex where the number of cells is even and it is the middle.
+        grading: g; cells at the point are g / sinh(g) times as long as on average.
+
+    Raises:
+        InputError: the point does not lie inside, or the grading is not positive.
+    """
+
+    def __init__(self, lower: float, upper: float, centre: float, grading: float = 4.0) -> None:
+        super().__init__((lower,), (upper,))
+        if not lower < centre < upper or not 0 < grading < 50:
+            raise InputError(f"a graded interval needs lower < centre < upper and grading > 0, got {centre}, {grading}")
+        self.centre, self.grading = float(centre), float(grading)
+
+    def __repr__(self) -> str:
+        return f"GradedInterval({self.lower[0]}, {self.upper[0]}, {self.centre}, {self.grading})"
+
+    def mesh(self, n: int, order: int = 1, cell_type: str | None = None) -> Mesh:
+        """n cells."""
+        mesh = super().mesh(n, order, cell_type)
+        left, right = self.centre - float(self.lower[0]), float(self.upper[0]) - self.centre
+        # As many cells on either side as their lengths ask for: s is linear in where the uniform mesh has its ends.
+        share = np.clip(round(n * left / (left + right)), 1, max(n - 1, 1)) / n
+        position = (mesh.points[:, 0] - self.lower[0]) / (self.upper[0] - self.lower[0])
+        s = np.where(position < share, position / share - 1, (position - share) / max(1 - share, 1 / n))
+        length = np.where(s < 0, left, right)
+        x = self.centre + length * np.sinh(self.grading * s) / np.sinh(self.grading)
+        return replace(mesh, points=x[:, None])
+
+
 def Interval(lower: float = 0.0, upper: float = 1.0, layers: Layers | None = None) -> Box:
     """The interval (lower, upper) [m]; its ends are left and right."""
     return Box((lower,), (upper,), layers)

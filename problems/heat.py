@@ -9,6 +9,7 @@ from ufl import cos, exp, grad, inner, pi, sin
 from variform.evolution import Evolution
 from variform.meshes import UnitSquare
 from variform.problem import Dirichlet, Dt, Field, Periodic, Problem
+from variform.problems.manufactured import laplacian, symbol, symbolic, to_ufl
 from variform.task import Parameter
 
 
@@ -67,3 +68,28 @@ class HeatPeriodic(Heat, Evolution):
 
     def linear(self, k, p):
         return -p.diffusivity * (k[0] ** 2 + k[1] ** 2)
+
+
+class HeatManufactured(Heat):
+    """dT/dt = div(k grad T) + f in the unit square, T given on its boundary: T = (1 + x^2 y) cos(2 t) + sin(pi x) t."""
+
+    conditions = [Dirichlet("T", lambda x, t, p: to_ufl(HeatManufactured.solution)(x, t))]
+    solution = "(1 + x**2*y)*cos(2*t) + sin(pi*x)*t"
+    time = (0.0, 1.0)
+
+    def residual(self, s, v):
+        rate = to_ufl(symbolic(self.solution).diff(symbol("t")))(s.x, s.t)
+        source = rate - s.p.diffusivity * to_ufl(laplacian(self.solution))(s.x, s.t)
+        return super().residual(s, v) - source * v["T"] * s.dx
+
+    def initial(self, x, p):
+        return to_ufl(self.solution)(x, 0.0)
+
+    def exact(self, x, t, p):
+        return to_ufl(self.solution)(x, t)
+
+    def measure(self, solution):
+        return {}
+
+    def reference(self):
+        return {}

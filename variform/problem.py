@@ -143,7 +143,8 @@ class Symbols:
 
     u: field name -> unknown; x: coordinates [m]; t: time [s]; p: parameters by name (a per-region one is a
     dict); n: outward unit normal; h: cell diameter; dx, ds: measures over regions and parts of the boundary;
-    dS: over the facets between cells, for finite elements only.
+    dS: over the facets between cells, for finite elements only; inverse_step: 1 / dt of a time stepper [1/s], 0 where
+    there is none, for the parameters of stabilisations.
     """
 
     u: dict[str, Any]
@@ -155,6 +156,7 @@ class Symbols:
     dx: NamedMeasure
     ds: NamedMeasure
     dS: ufl.Measure
+    inverse_step: Any = 0.0
 
 
 def Dt(u: Any) -> Any:

@@ -40,6 +40,20 @@ class CosineSeries:
 
 
 @dataclass(frozen=True)
+class Normal:
+    """sigma g: g Gaussian on the unit box with mean zero, as of `LogNormal`, band-limited: the same on every mesh."""
+
+    dim: int = 2
+    sigma: float = 1.0
+    modes: int = 16
+    alpha: float = 0.0
+    tau: float = 1.0
+
+    def sample(self, seed: int, index: int) -> CosineSeries:
+        return CosineSeries(_coefficients(self, seed, index))
+
+
+@dataclass(frozen=True)
 class LogNormal:
     """exp(sigma g): g Gaussian on the unit box, covariance ~ (tau^2 - Laplace)^(-alpha), Neumann, unit mean variance.
 
@@ -62,10 +76,15 @@ class LogNormal:
     tau: float = 3.0
 
     def sample(self, seed: int, index: int) -> CosineSeries:
-        k = np.stack(np.meshgrid(*[np.arange(self.modes)] * self.dim, indexing="ij"))
-        deviation = (np.pi**2 * (k**2).sum(axis=0) + self.tau**2) ** (-self.alpha / 2)
-        deviation.flat[0] = 0.0  # the mean of g is fixed: it would only rescale the field
-        mean_square = 0.5 ** (k > 0).sum(axis=0)  # of prod_i cos(pi k_i x_i) over the box
-        deviation *= self.sigma / np.sqrt((mean_square * deviation**2).sum())
-        noise = generator(seed, index).standard_normal(deviation.shape)
-        return CosineSeries(deviation * noise, log=True)
+        return CosineSeries(_coefficients(self, seed, index), log=True)
+
+
+def _coefficients(law: Normal | LogNormal, seed: int, index: int) -> np.ndarray:
+    """Of the cosines, shape (modes,) * dim."""
+    k = np.stack(np.meshgrid(*[np.arange(law.modes)] * law.dim, indexing="ij"))
+    deviation = (np.pi**2 * (k**2).sum(axis=0) + law.tau**2) ** (-law.alpha / 2)
+    deviation.flat[0] = 0.0  # the mean of g is fixed: it would only rescale the field
+    mean_square = 0.5 ** (k > 0).sum(axis=0)  # of prod_i cos(pi k_i x_i) over the box
+    deviation *= law.sigma / np.sqrt((mean_square * deviation**2).sum())
+    noise = generator(seed, index).standard_normal(deviation.shape)
+    return deviation * noise

@@ -176,6 +176,7 @@ def discretize(problem: Problem, domain: DistributedMesh, degree: int | None = N
         dx=NamedMeasure(cells, domain.regions, "region"),
         ds=NamedMeasure(facets, domain.boundaries, "boundary"),
         dS=ufl.Measure("dS", mesh, metadata=metadata),
+        inverse_step=0.0 if problem.time is None else fem.Constant(mesh, 0.0),
     )
     v = _test_functions(spaces)
     discrete = Discrete(problem, domain, degrees, quadrature_degree(top), u, symbols, v)

@@ -128,6 +128,7 @@ class Evolution:
 
     def _advance(self) -> None:
         dt = (self.end - self.start) / self.steps
+        self.discrete.symbols.inverse_step.value = 1 / dt
         self.stepper.step(self.number, self.start + self.number * dt, dt)
         self.number += 1
         per_snapshot = self.steps // (len(self.targets) - 1)
@@ -143,6 +144,7 @@ class Evolution:
             left = target - self.t
             # What is left is divided evenly where one or two steps will do: no step is made tiny by a target.
             dt = left if 1.01 * self.dt >= left else left / 2 if 2 * self.dt > left else self.dt
+            self.discrete.symbols.inverse_step.value = 1 / dt
             try:
                 error, reason = self._size(stepper.step(self.number, self.t, dt)), ""
             except ComputationError as caught:

@@ -50,6 +50,8 @@ def _show_folder(folder: Path, json: bool) -> None:
     record = runs.read_record(folder, "results.json" if (folder / "results.json").is_file() else runs.RECORD)
     if json:
         print_json(record)
+    elif "ensemble" in record and "quantities" in record:
+        _show_ensemble(folder, record)
     elif "metrics" not in record:
         keys = ("problem", "method", "suite", "title", "status", "error", "created")
         print_table("", [(k, str(record[k])) for k in keys if k in record])
@@ -59,6 +61,16 @@ def _show_folder(folder: Path, json: bool) -> None:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             message = f"{folder / runs.RECORD} is damaged, or of another version: {type(error).__name__} {error}"
             raise InputError(message) from error
+
+
+def _show_ensemble(folder: Path, record: dict[str, Any]) -> None:
+    from variform.cli import ensemble
+
+    try:
+        ensemble.summary(record, sorted(p for p in folder.rglob("*") if p.is_file()))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        message = f"{folder / 'run.json'} is damaged, or of another version: {type(error).__name__} {error}"
+        raise InputError(message) from error
 
 
 def _show_mesh(path: Path, json: bool) -> None:

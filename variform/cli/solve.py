@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from variform.cli import evolution
+from variform.cli import ensemble, evolution
 from variform.cli.output import Terminated, print_json, progress_bar
 from variform.cli.parallel import is_first, num_ranks, on_first_rank
 from variform.cli.summary import summary
@@ -47,9 +47,34 @@ def solve(
         list[str] | None,
         typer.Option(help="A point x,y where all fields of an evolution are recorded after every step; several times."),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="key=a:b:n, key=a:b:n:log or key=v1,v2,v3: an instance for every value of a parameter or an option; "
+            "several times for a grid."
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Random instances: of the problem's random fields and of --random.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of --samples; 0 by default.")] = None,
+    random: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="key=uniform:a:b, key=normal:mean:deviation or key=lognormal:m:s (of the logarithm): the law of a "
+            "parameter, for --samples; several times."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the instances of --sweep or --samples; 1 by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/PROBLEM-METHOD-TIME by default.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the evolution in --out from its last checkpoint.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on in --out: with the evolution from its last checkpoint, or with the instances that are missing.",
+        ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the record instead of a summary.")] = False,
 ) -> None:
@@ -73,6 +98,12 @@ def solve(
     evolves = evolution.applies(instance, options)
     if probe:
         chosen["probes"] = evolution.probes(probe, instance, options)
+    request = ensemble.Request(sweep or [], samples, seed, random or [], workers)
+    if request.given:
+        stated = {"settings": sorted(settings or []), "net": net, "mesh": mesh, "petsc": petsc, "restart": restart}
+        many = ensemble.make(request, problem, method, values, chosen, options, settings or [])
+        ensemble.run(request, many, stated, out=out, resume=resume, json=json)
+        return
     if resume:
         folder = on_first_rank(lambda: evolution.resumable(out, problem, method, evolves=evolves))
     else:

@@ -28,7 +28,8 @@ def abstract_symbols(
     """Symbols and test functions of a problem in dim dimensions.
 
     The unknown of field f, its rate and the rate of that are coefficients named by `Symbols.u[f]`, `Symbols.u[f].rate`
-    and `Symbols.u[f].rate.rate`; parameters are constants (numbers) or coefficients (fields). Subdomain numbers count the geometry's names from 1.
+    and `Symbols.u[f].rate.rate`; parameters are constants (numbers) or coefficients (fields). Subdomain numbers count
+    the geometry's names from 1.
     """
     geometry = problem.geometry(problem.p)
     return symbols_on(problem, dim, geometry.regions, geometry.boundaries, quadrature_degree)

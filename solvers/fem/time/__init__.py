@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import ufl
-
 from variform.errors import InputError, unknown
 from variform.solvers.fem.discretize import Discrete
 from variform.solvers.fem.time import tableaux

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,9 +68,16 @@ def _tangent(part: ufl.Form, unknowns: list[Any], zero: dict[Any, Any]) -> ufl.F
 
 
 def _summands(integrand: Any) -> Iterator[Any]:
+    """The terms of a sum, also of one that is multiplied by a test function."""
+    operands = integrand.ufl_operands
     if isinstance(integrand, ufl.classes.Sum):
-        for operand in integrand.ufl_operands:
+        for operand in operands:
             yield from _summands(operand)
+    elif isinstance(integrand, ufl.classes.Division):
+        yield from (term / operands[1] for term in _summands(operands[0]))
+    elif isinstance(integrand, (ufl.classes.Product, ufl.classes.Inner, ufl.classes.Dot)):
+        join = {ufl.classes.Inner: ufl.inner, ufl.classes.Dot: ufl.dot}.get(type(integrand), operator.mul)
+        yield from (join(a, b) for a in _summands(operands[0]) for b in _summands(operands[1]))
     else:
         yield integrand
 
