@@ -1,6 +1,5 @@
 """Time schemes: their orders on a problem that finite elements solve exactly in space, control, resumption, limits."""
 
-
 import numpy as np
 import pytest
 from ufl import cos, exp, grad, inner, sin
