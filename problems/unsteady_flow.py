@@ -88,7 +88,7 @@ class DFG2D3(UnsteadyNavierStokes):
 
     def geometry(self, p):
         channel = ChannelWithCylinder()
-        channel.default_cells = 2
+        channel.default_cells = 4
         return channel
 
     def orders(self, degrees):

@@ -217,7 +217,12 @@ class Problem(Task):
         raise InputError(f"{self.name} has no geometry of its own: give a mesh file")
 
     def residual(self, s: Symbols, v: dict[str, Any]) -> ufl.Form:
-        """The weak form, linear in the test functions v; its zero is the solution. Default: the energy's derivative."""
+        """The weak form, linear in the test functions v; its zero is the solution.
+
+        By default the energy's derivative; of an eigenproblem its operator a.
+        """
+        if (eigen := self.eigen(s, v)) is not None:
+            return eigen[0]
         energy = self.energy(s)
         if energy is None:
             raise InputError(f"{self.name} defines neither residual(s, v) nor energy(s)")
@@ -226,6 +231,14 @@ class Problem(Task):
     def energy(self, s: Symbols) -> ufl.Form | None:
         """A functional, bounded below, whose minimum is the solution; None if there is none."""
         return None
+
+    def eigen(self, s: Symbols, v: dict[str, Any]) -> tuple[ufl.Form, ufl.Form] | None:
+        """For an eigenproblem a(u, v) = lambda m(u, v): both forms, linear in the unknowns s.u and in v."""
+        return None
+
+    @property
+    def is_eigenproblem(self) -> bool:
+        return type(self).eigen is not Problem.eigen
 
     def stabilisation(self, s: Symbols, v: dict[str, Any]) -> ufl.Form | None:
         """Terms that only finite elements need, and that vanish for smooth u and v or at the exact solution.

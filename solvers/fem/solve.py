@@ -11,6 +11,7 @@ from variform.problem import Problem, degrees_of
 from variform.solution import Stopwatch
 from variform.solvers.fem import checkpoint
 from variform.solvers.fem.discretize import Discrete, discretize
+from variform.solvers.fem.eigen import EigenSolution, solve_eigen
 from variform.solvers.fem.linear import parse
 from variform.solvers.fem.mesh import distribute
 from variform.solvers.fem.observe import Observer
@@ -32,6 +33,8 @@ def solve(
     probes: str = "",
     checkpoints: str = "",
     checkpoint_every: int = 50,
+    count: int = 6,
+    target: str = "",
     rtol: float = 1e-10,
     petsc: str = "",
     start: str = "",
@@ -51,6 +54,7 @@ def solve(
         checkpoints: a folder; where it holds a checkpoint of the same run already, that goes on and ends as if it had
             never stopped.
         checkpoint_every: steps between checkpoints.
+        count, target: of an eigenproblem, how many eigenvalues next above which real number.
         rtol: relative tolerance of Newton's method and of the linear solver.
         petsc: PETSc options that override the chosen solver, such as "ksp_type=gmres pc_type=ilu".
         start: a checkpoint (solution.h5) of the same fields: its mesh is taken, and Newton's method, or the evolution,
@@ -74,6 +78,10 @@ def solve(
         discrete = discretize(problem, domain, degree)
         if stored is not None:
             checkpoint.fill(discrete, stored)
+    if problem.is_eigenproblem:
+        values, modes, residuals, counts = solve_eigen(discrete, count=count, target=target, rtol=rtol, watch=watch)
+        cost = watch.cost(dofs=discrete.num_dofs)
+        return EigenSolution(discrete, values, modes, residuals, cost, _described(discrete, {"rtol": rtol, **counts}))
     try:
         if problem.time is None:
             system, counts = solve_stationary(discrete, rtol=rtol, petsc=options, watch=watch)
@@ -118,8 +126,13 @@ def solve(
 
 
 def _solution(discrete: Discrete, states: list, watch: Stopwatch, more: dict, status: str) -> FemSolution:
+    return FemSolution(discrete, states, watch.cost(dofs=discrete.num_dofs), _described(discrete, more), status)
+
+
+def _described(discrete: Discrete, more: dict) -> dict:
+    """What the record says of the discretisation."""
     mesh, problem = discrete.domain.source, discrete.problem
-    discretization = {
+    return {
         "cells": len(mesh.cells),
         "cell_type": mesh.cell_type,
         "geometry_order": mesh.order,
@@ -130,7 +143,6 @@ def _solution(discrete: Discrete, states: list, watch: Stopwatch, more: dict, st
         "quadrature_degree": discrete.quadrature_degree,
         **more,
     }
-    return FemSolution(discrete, states, watch.cost(dofs=discrete.num_dofs), discretization, status)
 
 
 def _copy(discrete: Discrete) -> dict:

@@ -216,10 +216,9 @@ def test_burgers_agrees_with_the_spectral_data_of_others():
     solution = fem.solve(Long(), steps=99 * 8, snapshots=99)
     found = np.stack([solution.at(x[None], t=time) for time in solution.times], axis=1)
     assert np.allclose(solution.times, t)
-    # Nodes and values of the data are those of another grid near the layer: that is their error, see below.
-    away = abs(x) > 0.05
-    assert np.abs(found - known)[away].max() < 2e-3
-    assert np.linalg.norm(found - known) / np.linalg.norm(known) < 6e-3
+    # 400 cells and 1584 steps agree with the data to 2e-9: what is left here is ours.
+    assert np.abs(found - known).max() < 1e-5
+    assert np.linalg.norm(found - known) / np.linalg.norm(known) < 1e-6
 
 
 @needs_data
@@ -231,4 +230,5 @@ def test_allen_cahn_agrees_with_the_spectral_data_of_others():
     solution = fem.solve(load("allen_cahn_1d")(), steps=400, snapshots=100)
     found = np.stack([solution.at(x[None], t=time) for time in solution.times])
     assert np.allclose(solution.times, t)
-    assert np.linalg.norm(found - known) / np.linalg.norm(known) < 5e-3
+    # 400 cells, 1600 steps and a scheme of order 4 are as far off, 1.57e-4: what is left is the data's own error.
+    assert np.linalg.norm(found - known) / np.linalg.norm(known) < 2e-4

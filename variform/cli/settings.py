@@ -96,6 +96,8 @@ def _value(kind: type[Problem], name: str, text: str) -> Any:
 
 
 def _option(key: str, text: str, option: inspect.Parameter) -> Any:
+    if str(option.annotation) == "str":
+        return text
     try:
         value = json.loads(text)
     except json.JSONDecodeError:

@@ -1,0 +1,209 @@
+"""Eigenproblems by SLEPc: Krylov-Schur on the shifted and inverted operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import ufl
+from dolfinx import fem
+from dolfinx.fem import petsc as fp
+from petsc4py import PETSc
+from slepc4py import SLEPc
+
+from variform.errors import ComputationError, InputError
+from variform.solution import Cost, Stopwatch
+from variform.solvers.fem.discretize import JIT, Discrete
+from variform.solvers.fem.linear import DIRECT
+from variform.solvers.fem.periodic import prolongation
+from variform.solvers.fem.solution import FemSolution
+from variform.solvers.fem.time.explicit import form_by_field
+
+
+PREFIX = "variform_eigen_"
+
+
+class EigenSolution(FemSolution):
+    """Eigenvalues and modes; where one field is asked for, it is that of the first mode.
+
+    Attributes:
+        eigenvalues: increasing, shape (count,).
+        residuals: |A u - lambda M u| / |lambda M u| of each, Euclidean norms of dof vectors.
+    """
+
+    def __init__(
+        self,
+        discrete: Discrete,
+        eigenvalues: np.ndarray,
+        modes: list[dict[str, np.ndarray]],
+        residuals: np.ndarray,
+        cost: Cost,
+        discretization: dict[str, Any],
+    ) -> None:
+        super().__init__(discrete, [(None, modes[0])], cost, discretization)
+        self.eigenvalues, self.modes, self.residuals = eigenvalues, modes, residuals
+
+    def mode(self, number: int) -> FemSolution:
+        """Mode `number`, counted from 1, as a solution of its own; m(u, u) = 1."""
+        if not 1 <= number <= len(self.modes):
+            raise InputError(f"mode must be 1 to {len(self.modes)}, got {number}")
+        return FemSolution(self._discrete, [(None, self.modes[number - 1])], self.cost, self.discretization)
+
+
+def solve_eigen(
+    discrete: Discrete, *, count: int, target: str, rtol: float, watch: Stopwatch
+) -> tuple[np.ndarray, list[dict[str, np.ndarray]], np.ndarray, dict[str, Any]]:
+    """The `count` eigenvalues next above `target`, in increasing order, with their modes.
+
+    Dirichlet rows are 1 on the diagonal of A and 0 on that of M, so that their eigenvalues are infinite.
+
+    Returns:
+        Eigenvalues, dofs of the modes by field, residuals, and counts for the record.
+
+    Raises:
+        InputError: more eigenvalues than dofs, a target that is no real number, or that is an eigenvalue.
+        ComputationError: not all eigenvalues were found.
+
+    Source: Stewart, SIAM J. Matrix Anal. Appl. 23 (2001), 601 (Krylov-Schur).
+    """
+    problem = discrete.problem
+    shift = _real(problem, target)
+    if not 0 < count <= discrete.num_dofs // 2:
+        raise InputError(f"count must be 1 to {discrete.num_dofs // 2}, half of the dofs, got {count}")
+    a, m = problem.eigen(discrete.symbols, discrete.v)
+    extra = problem.stabilisation(discrete.symbols, discrete.v)
+    a = a if extra is None else a + extra
+    A, M = (_matrix(discrete, form, diagonal, watch) for form, diagonal in ((a, 1.0), (m, 0.0)))
+    spaces = [u.function_space for u in discrete.u.values()]
+    axes = [problem.periodic_axes(name) for name in discrete.u]
+    P = prolongation(list(zip(spaces, axes, strict=True))) if any(axes) else None
+    if P is not None:
+        A, M = A.PtAP(P), M.PtAP(P)
+
+    eps = SLEPc.EPS().create(A.comm)
+    eps.setOperators(A, M)
+    symmetric = _is_symmetric(A) and _is_symmetric(M)
+    kinds = SLEPc.EPS.ProblemType
+    eps.setProblemType(kinds.GHEP if symmetric else kinds.GNHEP)
+    eps.setDimensions(count, max(2 * count + 10, 20))
+    eps.setTolerances(max(rtol, 1e-13), 500)
+    eps.setTarget(shift)
+    eps.setEigenvalueComparison(_nearest_above(shift))
+    st = eps.getST()
+    st.setType("sinvert")
+    ksp, database = st.getKSP(), PETSc.Options(PREFIX)
+    ksp.setOptionsPrefix(PREFIX)
+    for key, value in DIRECT.items():
+        database[key] = value
+    try:
+        with watch("solve"):
+            ksp.setFromOptions()
+            eps.setUp()
+            if ksp.getPC().getFactorMatrix().getMumpsInfog(28) > 0:  # null pivots
+                raise _singular(problem, shift)
+            eps.solve()
+    except (PETSc.Error, SystemError):  # the latter is what Cython makes of PETSc's, when an error handler is set
+        raise _singular(problem, shift) from None
+    found = eps.getConverged()
+    if found < count:
+        raise ComputationError(
+            f"{found} of {count} eigenvalues of {problem.name} converged in {eps.getIterationNumber()} iterations"
+        )
+    values, vectors, residuals = [], [], []
+    for i in range(found):
+        x, imaginary = A.createVecRight(), A.createVecRight()
+        value = complex(eps.getEigenpair(i, x, imaginary))
+        if abs(value.imag) > 1e-8 * abs(value):
+            raise ComputationError(
+                f"{problem.name} has the complex eigenvalue {value:.6g}: forms that are not symmetric may have such, "
+                "which are not computed"
+            )
+        values.append(value.real)
+        residuals.append((A * x - value.real * (M * x)).norm() / max((value.real * (M * x)).norm(), 1e-300))
+        x.scale(1 / np.sqrt(abs(x.dot(M * x))))
+        vectors.append(x if P is None else P * x)
+    order = np.argsort(values)[:count]
+    modes = [_fields(discrete, vectors[i]) for i in order]
+    counts = {
+        "target": shift,
+        "iterations": eps.getIterationNumber(),
+        "residual": float(max(residuals[i] for i in order)),
+        "symmetric": symmetric,
+    }
+    return np.array(values)[order], modes, np.array(residuals)[order], counts
+
+
+def _real(problem: Any, target: str) -> float:
+    if not target:
+        return float(getattr(problem, "target", 0.0))
+    try:
+        return float(target)
+    except ValueError:
+        pass
+    try:
+        complex(target.replace("i", "j"))
+    except ValueError:
+        raise InputError(f"target must be a real number, got {target!r}") from None
+    raise InputError(f"target must be a real number, got {target}: only real eigenvalues are computed")
+
+
+def _matrix(discrete: Discrete, form: ufl.Form, diagonal: float, watch: Stopwatch) -> PETSc.Mat:
+    unknowns = list(discrete.u.values())
+    several = len(unknowns) > 1
+    rows = form_by_field(form, discrete)
+    if several:
+        zero = fem.Constant(discrete.domain.mesh, 0.0)
+        empty = {n: zero * ufl.inner(u, discrete.v[n]) * discrete.symbols.dx for n, u in discrete.u.items()}
+        blocks = [rows.get(name, empty[name]) for name in discrete.u]
+    with watch("compile"):
+        J = fp.derivative_block(blocks, unknowns) if several else fp.derivative_block(form, unknowns[0])
+        compiled = fem.form(J, jit_options=JIT)
+    with watch("assemble"):
+        A = fp.create_matrix(compiled, kind="mpi" if several else None)
+        fp.assemble_matrix(A, compiled, bcs=discrete.bcs, diag=diagonal)
+        A.assemble()
+    return A
+
+
+def _nearest_above(shift: float) -> Any:
+    """Which of two eigenvalues comes first: those above the shift do, the nearest first, then those below."""
+
+    def compare(a: complex, b: complex, *_: Any) -> int:
+        return 1 if _rank(b, shift) < _rank(a, shift) else -1 if _rank(a, shift) < _rank(b, shift) else 0
+
+    return compare
+
+
+def _rank(value: complex, shift: float) -> tuple[bool, float]:
+    real = complex(value).real
+    return real < shift, abs(real - shift)
+
+
+def _singular(problem: Any, shift: float) -> InputError:
+    return InputError(
+        f"target = {shift:g} is an eigenvalue of {problem.name}, or nearly: the shifted operator is singular. Choose "
+        "one that is not, such as a little below the first eigenvalue that is wanted"
+    )
+
+
+def _is_symmetric(A: PETSc.Mat) -> bool:
+    x, y = A.createVecRight(), A.createVecRight()
+    x.setRandom()
+    y.setRandom()
+    y.array[::2] *= -1.0
+    return abs(y.dot(A * x) - x.dot(A * y)) <= 1e-10 * (A * x).norm() * y.norm()
+
+
+def _fields(discrete: Discrete, vector: PETSc.Vec) -> dict[str, np.ndarray]:
+    """Dofs by field, with the sign that makes the largest entry of the first field positive."""
+    functions = list(discrete.u.values())
+    spaces = [u.function_space for u in functions]
+    x = fp.create_vector(spaces if len(spaces) > 1 else spaces[0], kind="mpi" if len(spaces) > 1 else None)
+    vector.copy(x)
+    x.ghostUpdate(PETSc.InsertMode.INSERT, PETSc.ScatterMode.FORWARD)
+    fp.assign(x, functions if len(spaces) > 1 else functions[0])
+    comm, own = discrete.comm, functions[0].x.array
+    here = own[np.argmax(abs(own))] if len(own) else 0.0
+    largest = max(comm.allgather(float(here)), key=abs)
+    sign = -1.0 if largest < 0 else 1.0
+    return {name: sign * u.x.array for name, u in discrete.u.items()}
