@@ -35,7 +35,7 @@ def describe(
     residual = solution.discretization.get("residual")
     return {
         "problem": name,
-        "problem_sha256": _file_digest(problem),
+        "problem_sha256": file_digest(type(problem)),
         "method": method,
         "parameters": {k: v if not callable(v) else "field" for k, v in problem.values.items()},
         "discretization": solution.discretization,
@@ -49,9 +49,8 @@ def describe(
     }
 
 
-def _file_digest(problem: Problem) -> str | None:
+def file_digest(kind: type[Problem]) -> str | None:
     """SHA-256 of a user's problem file; None for the catalogue, which the commit pins."""
-    kind = type(problem)
     if kind.__module__.startswith("variform."):
         return None
     return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()

@@ -27,19 +27,21 @@ def write(path: Path, mesh: Mesh, fields: dict[str, np.ndarray]) -> None:
 
     Args:
         path: its suffix chooses the format.
-        fields: name -> values at the mesh's points, shape (n,), (k, n) or (k, l, n) with k, l <= 3.
+        fields: name -> values at the mesh's points, shape (n,), (k, n) or (k, l, n) with k, l <= 3; complex ones are
+            written as two, name_real and name_imag.
 
     Raises:
         InputError: another suffix, or values of another shape.
         OSError: the file cannot be written.
     """
     path, n = Path(path), len(mesh.points)
+    fields = {key: part for name, values in fields.items() for key, part in _real_parts(name, values).items()}
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path} must end in {' or '.join(SUFFIXES)}")
     for name, values in fields.items():
         shape = np.shape(values)
-        if not 1 <= len(shape) <= 3 or shape[-1] != n or max(shape[:-1], default=1) > 3 or np.iscomplexobj(values):
-            raise InputError(f"{name} must be real of shape ({n},), (k, {n}) or (k, l, {n}), k, l <= 3, got {shape}")
+        if not 1 <= len(shape) <= 3 or shape[-1] != n or max(shape[:-1], default=1) > 3:
+            raise InputError(f"{name} must be of shape ({n},), (k, {n}) or (k, l, {n}), k, l <= 3, got {shape}")
     grid = vtk_grid(mesh, fields)
     _add_regions(grid, mesh)
     with atomic(path) as temporary:
@@ -48,6 +50,14 @@ def write(path: Path, mesh: Mesh, fields: dict[str, np.ndarray]) -> None:
         writer.SetInputData(grid)
         if not writer.Write():
             raise OSError(f"VTK could not write {path}")
+
+
+def _real_parts(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    return (
+        {f"{name}_real": np.real(values), f"{name}_imag": np.imag(values)}
+        if np.iscomplexobj(values)
+        else {name: values}
+    )
 
 
 def _writer(suffix: str) -> object:

@@ -72,6 +72,7 @@ CATALOGUE = {
     "laplace_eigen": "variform.problems.eigenproblems:LaplaceEigen",
     "plate_eigen": "variform.problems.eigenproblems:PlateEigen",
     "maxwell_eigen": "variform.problems.eigenproblems:MaxwellEigen",
+    "helmholtz": "variform.problems.helmholtz:Helmholtz",
     "dfg_2d1": "variform.problems.navier_stokes:DFG2D1",
     "dfg_2d2": "variform.problems.unsteady_flow:DFG2D2",
     "dfg_2d3": "variform.problems.unsteady_flow:DFG2D3",

@@ -31,6 +31,10 @@ def solve(problem: Problem, method: str = "fem", **options: Any) -> Solution:
     for name in options:
         if name not in allowed and name != "progress":
             raise unknown(f"option of method {method!r}", name, allowed)
+    if problem.is_eigenproblem and method != "fem":
+        raise InputError(f"{problem.name} is an eigenproblem: solve it with method 'fem', not {method!r}")
+    if problem.is_complex and method not in ("fem", "fem-batched"):
+        raise InputError(f"{problem.name} has complex fields: solve it with 'fem' or 'fem-batched', not {method!r}")
     return _module(method).solve(problem, **options)
 
 

@@ -30,6 +30,7 @@ class Field:
         unit: SI unit, or "-".
         degree: polynomial degree by default; those of several fields keep their differences when it is raised.
         element: one of ELEMENTS. Only finite elements tell them apart; those of RT, BDM and N1curl are vectors.
+        complex: has complex values: the form is sesquilinear, `inner(u, v)` conjugates v.
     """
 
     description: str
@@ -37,6 +38,7 @@ class Field:
     shape: tuple[int, ...] = ()
     degree: int = 1
     element: str = "Lagrange"
+    complex: bool = False
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,10 @@ class Problem(Task):
         return None
 
     @property
+    def is_complex(self) -> bool:
+        return any(field.complex for field in self.fields.values())
+
+    @property
     def is_eigenproblem(self) -> bool:
         return type(self).eigen is not Problem.eigen
 
@@ -251,6 +257,10 @@ class Problem(Task):
         """For a symmetric saddle point: a symmetric, positive form, block-diagonal in the fields, that is spectrally
         equivalent to the operator, such as velocity stiffness and (1/viscosity) pressure mass for Stokes.
         """
+        return None
+
+    def goal(self, s: Symbols) -> ufl.Form | None:
+        """The quantity of interest, for meshes that are adapted to it: a functional of the unknowns."""
         return None
 
     def initial(self, x: Any, p: SimpleNamespace) -> Any:

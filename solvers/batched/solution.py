@@ -82,7 +82,7 @@ class BatchedSolution(Solution):
         values = self._in_cells(name, None, cells, np.tile(X, (len(mesh.cells), 1)), 0)
         flat, nodes = values.reshape(-1, values.shape[-1]), mesh.nodes.ravel()
         count = np.bincount(nodes, minlength=len(mesh.points))
-        means = [np.bincount(nodes, row, minlength=len(mesh.points)) / np.maximum(count, 1) for row in flat]
+        means = [_sum(nodes, row, len(mesh.points)) / np.maximum(count, 1) for row in flat]
         return np.array(means).reshape(*values.shape[:-1], -1)
 
     def exact_errors(self, field: str | None = None) -> dict[str, float]:
@@ -113,8 +113,8 @@ class BatchedSolution(Solution):
             difference = self._in_cells(name, None, cells, places, derivatives) - truth
             if derivatives == 0 and (shift := self._free_constant(name)):
                 difference = difference - shift * (difference @ rule.w) / rule.w.sum()
-            size = float(((truth**2) @ rule.w).sum())
-            errors[norm] = float(np.sqrt(((difference**2) @ rule.w).sum() / size)) if size else float("nan")
+            size = float((abs(truth) ** 2 @ rule.w).sum())
+            errors[norm] = float(np.sqrt((abs(difference) ** 2 @ rule.w).sum() / size)) if size else float("nan")
         return errors
 
     def _free_constant(self, name: str) -> bool:
@@ -184,3 +184,10 @@ class BatchedSolution(Solution):
         if derivatives == 0:
             return reference[..., 0, :]
         return np.einsum("...dn,ndj->...jn", reference, np.linalg.inv(J))
+
+
+def _sum(nodes: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """The sum of the values at each node, shape (count,)."""
+    if np.iscomplexobj(values):
+        return _sum(nodes, values.real, count) + 1j * _sum(nodes, values.imag, count)
+    return np.bincount(nodes, values, minlength=count)

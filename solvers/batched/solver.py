@@ -54,7 +54,7 @@ class BatchedSolver:
         problem: its parameter values hold where a solve does not give others.
         mesh: of any cell type.
         degree: of the field of highest degree; the problem's own by default.
-        dtype: float64, or complex128 for sesquilinear forms.
+        dtype: float64, or complex128 for sesquilinear forms; by default the one that the problem's fields ask for.
 
     Raises:
         InputError: conditions or elements that the batched solver does not take.
@@ -67,9 +67,10 @@ class BatchedSolver:
         *,
         degree: int | None = None,
         quadrature_degree: int | None = None,
-        dtype: torch.dtype = torch.float64,
+        dtype: torch.dtype | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
+        dtype = dtype or (torch.complex128 if problem.is_complex else torch.float64)
         if dtype not in (torch.float64, torch.complex128):
             raise InputError(f"the batched solver works in float64 or complex128, got {dtype}")
         refuse_broken(mesh)

@@ -180,7 +180,7 @@ def by_cell(u: fem.Function, mesh: Mesh, comm: MPI.Comm) -> np.ndarray:
     if V.element.needs_dof_transformations:
         topology.create_entity_permutations()
         V.element.Tt_apply(values.reshape(-1), topology.get_cell_permutation_info()[:owned], bs)
-    result = np.zeros((len(mesh.cells), *shape))
+    result = np.zeros((len(mesh.cells), *shape), dtype=values.dtype)
     for original, part in comm.allgather((topology.original_cell_index[:owned], values)):
         result[original] = part
     return result

@@ -76,6 +76,11 @@ class Discrete:
     boundaries: list[Boundary] = field(default_factory=list)
 
     @property
+    def dtype(self) -> type:
+        """np.float64 or np.complex128."""
+        return next(iter(self.u.values())).x.array.dtype.type
+
+    @property
     def bcs(self) -> list[fem.DirichletBC]:
         return [b.condition for b in self.boundaries]
 
@@ -93,7 +98,7 @@ class Discrete:
         extra = self.problem.stabilisation(self.symbols, self.v)
         form = form if extra is None else form + extra
         # A prescribed dof needs an entry on the diagonal, which a pressure, say, has not.
-        zero = fem.Constant(self.domain.mesh, 0.0)
+        zero = fem.Constant(self.domain.mesh, self.dtype(0.0))
         for name in {c.field for c in self.problem.conditions_of(Point)} if len(self.u) > 1 else ():
             form += zero * ufl.inner(self.u[name], self.v[name]) * self.symbols.dx
         return form
@@ -154,7 +159,10 @@ def discretize(problem: Problem, domain: DistributedMesh, degree: int | None = N
         for name, f in problem.fields.items()
     }
     top = max(degrees.values())
-    u = {name: fem.Function(V, name=name) for name, V in spaces.items()}
+    dtype = np.complex128 if problem.is_complex else np.float64
+    if dtype is np.complex128 and problem.time is not None:
+        raise InputError(f"{problem.name}: complex fields are for stationary problems")
+    u = {name: fem.Function(V, name=name, dtype=dtype) for name, V in spaces.items()}
     for function in u.values() if problem.time is not None else ():
         function.rate = fem.Function(function.function_space, name=f"{function.name}_t")
         function.rate.rate = fem.Function(function.function_space, name=f"{function.name}_tt")
@@ -169,10 +177,10 @@ def discretize(problem: Problem, domain: DistributedMesh, degree: int | None = N
     symbols = Symbols(
         u=dict(u),
         x=ufl.SpatialCoordinate(mesh),
-        t=fem.Constant(mesh, 0.0 if problem.time is None else float(problem.time[0])),
-        p=SimpleNamespace(**{name: _parameter(problem, name, mesh, max(top, 1)) for name in problem.parameters}),
+        t=fem.Constant(mesh, dtype(0.0 if problem.time is None else problem.time[0])),
+        p=SimpleNamespace(**{name: _parameter(problem, name, mesh, max(top, 1), dtype) for name in problem.parameters}),
         n=ufl.FacetNormal(mesh),
-        h=ufl.CellDiameter(mesh) if domain.source.affine else _diameters(mesh),
+        h=ufl.CellDiameter(mesh) if domain.source.affine else _diameters(mesh, dtype),
         dx=NamedMeasure(cells, domain.regions, "region"),
         ds=NamedMeasure(facets, domain.boundaries, "boundary"),
         dS=ufl.Measure("dS", mesh, metadata=metadata),
@@ -196,19 +204,19 @@ def element_of(field: Field, cell: Any, degree: int) -> Any:
 
 def interpolate(function: fem.Function, value: Any) -> None:
     """Nodal values of a number, a callable of x (dim, n), or a UFL expression."""
-    function.interpolate(interpolant(function.function_space, value))
+    function.interpolate(interpolant(function.function_space, value, function.x.array.dtype.type))
 
 
-def interpolant(V: fem.FunctionSpace, value: Any) -> Any:
+def interpolant(V: fem.FunctionSpace, value: Any, dtype: type = np.float64) -> Any:
     """What `Function.interpolate` takes: compiled once, evaluated as often as time changes."""
     if callable(value) and not isinstance(value, ufl.core.expr.Expr):
         dim = V.mesh.geometry.dim
-        return lambda x: np.zeros((*V.value_shape, x.shape[1])) + np.asarray(value(x[:dim]))
+        return lambda x: np.zeros((*V.value_shape, x.shape[1]), dtype=dtype) + np.asarray(value(x[:dim]))
     if isinstance(value, ufl.core.expr.Expr) and not _is_constant(value):
-        return fem.Expression(value, V.element.interpolation_points, jit_options=JIT, comm=V.mesh.comm)
+        return fem.Expression(value, V.element.interpolation_points, jit_options=JIT, comm=V.mesh.comm, dtype=dtype)
     # UFL folds a vector of zeros to one Zero, which has a shape but no entries to compile.
-    number = 0.0 if isinstance(value, ufl.classes.Zero) else np.float64(value)
-    return lambda x: np.zeros((*V.value_shape, x.shape[1])) + np.reshape(number, (*np.shape(number), 1))
+    number = 0.0 if isinstance(value, ufl.classes.Zero) else dtype(value)
+    return lambda x: np.zeros((*V.value_shape, x.shape[1]), dtype=dtype) + np.reshape(number, (*np.shape(number), 1))
 
 
 def _is_constant(expression: Any) -> bool:
@@ -225,16 +233,16 @@ def _test_functions(spaces: dict[str, fem.FunctionSpace]) -> dict[str, Any]:
     return dict(zip(spaces, ufl.TestFunctions(ufl.MixedFunctionSpace(*spaces.values())), strict=True))
 
 
-def _parameter(problem: Problem, name: str, mesh: dolfinx.mesh.Mesh, degree: int) -> Any:
+def _parameter(problem: Problem, name: str, mesh: dolfinx.mesh.Mesh, degree: int, dtype: type) -> Any:
     spec, value = problem.parameters[name], problem.values[name]
     if spec.per_region:
-        return {region: fem.Constant(mesh, v) for region, v in value.items()}
+        return {region: fem.Constant(mesh, dtype(v)) for region, v in value.items()}
     if not spec.field:
-        return fem.Constant(mesh, value)
+        return fem.Constant(mesh, dtype(value))
     space = ("Lagrange", degree) if spec.smooth else ("DG", 0)
-    function = fem.Function(fem.functionspace(mesh, space), name=name)
+    function = fem.Function(fem.functionspace(mesh, space), name=name, dtype=dtype)
     interpolate(function, value)
-    comm, values = mesh.comm, function.x.array
+    comm, values = mesh.comm, function.x.array.real
     low = comm.allreduce(values.min(initial=np.inf), op=MPI.MIN)
     high = comm.allreduce(values.max(initial=-np.inf), op=MPI.MAX)
     for number in (low, high):
@@ -242,9 +250,9 @@ def _parameter(problem: Problem, name: str, mesh: dolfinx.mesh.Mesh, degree: int
     return function
 
 
-def _diameters(mesh: dolfinx.mesh.Mesh) -> fem.Function:
+def _diameters(mesh: dolfinx.mesh.Mesh, dtype: type) -> fem.Function:
     """Diameter of each cell's vertices, one number a cell: UFL knows none of cells that are not affine."""
-    function = fem.Function(fem.functionspace(mesh, ("DG", 0)), name="h")
+    function = fem.Function(fem.functionspace(mesh, ("DG", 0)), name="h", dtype=dtype)
     topology = mesh.topology
     cells = topology.index_map(topology.dim)
     function.x.array[:] = mesh.h(topology.dim, np.arange(cells.size_local + cells.num_ghosts, dtype=np.int32))
@@ -266,7 +274,7 @@ def _boundary(discrete: Discrete, condition: Dirichlet) -> Boundary:
         part = _component(V, condition)
         target, _ = part.collapse()
         dofs = fem.locate_dofs_topological((part, target), fdim, facets)
-    values = fem.Function(target)
+    values = fem.Function(target, dtype=discrete.dtype)
 
     def hold(function: fem.Function) -> fem.DirichletBC:
         return fem.dirichletbc(function, dofs) if part is None else fem.dirichletbc(function, dofs, part)
@@ -276,7 +284,13 @@ def _boundary(discrete: Discrete, condition: Dirichlet) -> Boundary:
     else:
         time = ufl.variable(s.t)
         value = resolve(condition, target.value_shape, s.x, time, s.p)
-        source = interpolant(target, value)
+        if not discrete.problem.is_complex and any(
+            isinstance(o, ufl.classes.ComplexValue) for o in traverse_unique_terminals(value)
+        ):
+            raise InputError(
+                f"the Dirichlet value of {condition.field!r} is complex: say so of its field, Field(..., complex=True)"
+            )
+        source = interpolant(target, value, discrete.dtype)
 
         def derivative(order: int) -> Any:
             differentiated = value
@@ -329,8 +343,8 @@ def _point(discrete: Discrete, condition: Point) -> Boundary:
     if comm.allreduce(len(here)) == 0:
         nearest = comm.allreduce(away.min(initial=np.inf), op=MPI.MIN)
         raise InputError(f"{condition.field!r} has no node at {condition.at}; the nearest is {nearest:.3g} m away")
-    values = fem.Function(target)
-    source = interpolant(target, condition.value)
+    values = fem.Function(target, dtype=discrete.dtype)
+    source = interpolant(target, condition.value, discrete.dtype)
     values.interpolate(source)
     if part is None:
         return Boundary(condition.field, values, source, lambda function: fem.dirichletbc(function, here))

@@ -19,7 +19,6 @@ from variform.solvers.fem.periodic import prolongation
 from variform.solvers.fem.solution import FemSolution
 from variform.solvers.fem.time.explicit import form_by_field
 
-
 PREFIX = "variform_eigen_"
 
 

@@ -57,6 +57,16 @@ class FemSolution(Solution):
         return dolfinx.geometry.bb_tree(domain, dim, padding=padding)
 
     @property
+    def discrete(self) -> Discrete:
+        """The discretisation, which holds the state that was asked for last; see `restore`."""
+        return self._discrete
+
+    def restore(self) -> None:
+        """Put the last state into the discretisation."""
+        for name in self._discrete.u:
+            self._restore(name, None)
+
+    @property
     def mesh(self) -> Mesh:
         return self._discrete.domain.source
 
@@ -76,12 +86,15 @@ class FemSolution(Solution):
             return np.full(len(mesh.points), self._number(function))
         # In each cell by itself, and then the mean of all cells at a node: they differ for DG, RT and their like.
         nodes = fem.functionspace(V.mesh, ("DG", mesh.order, shape) if shape else ("DG", mesh.order))
-        values = fem.Function(nodes)
+        values = fem.Function(nodes, dtype=self._discrete.dtype)
         values.interpolate(function)
         topology, bs = V.mesh.topology, nodes.dofmap.bs
         owned = topology.index_map(topology.dim).size_local
         by_cell = values.x.array.reshape(-1, bs)[nodes.dofmap.list[:owned]]
-        result, count = np.zeros((len(mesh.points), bs)), np.bincount(mesh.nodes.ravel(), minlength=len(mesh.points))
+        result, count = (
+            np.zeros((len(mesh.points), bs), dtype=by_cell.dtype),
+            np.bincount(mesh.nodes.ravel(), minlength=len(mesh.points)),
+        )
         for cells, part in comm.allgather((topology.original_cell_index[:owned], by_cell)):
             np.add.at(result, mesh.nodes[cells], part)
         return (result.T / np.maximum(count, 1)).reshape(*shape, -1)
@@ -93,12 +106,13 @@ class FemSolution(Solution):
         integral = form(discrete.symbols)
         return 0.0 if integral == 0 else self._assemble(integral)
 
-    def _assemble(self, integral: ufl.Form) -> float:
-        """The value of an integral, compiled once."""
+    def _assemble(self, integral: ufl.Form) -> Any:
+        """The value of an integral, compiled once; complex of complex fields."""
         known = self._compiled.get(hash(integral))
         if known is None or not known[0].equals(integral):
-            known = self._compiled[hash(integral)] = integral, fem.form(integral, jit_options=JIT)
-        return float(self._discrete.comm.allreduce(fem.assemble_scalar(known[1])))
+            compiled = fem.form(integral, jit_options=JIT, dtype=self._discrete.dtype)
+            known = self._compiled[hash(integral)] = integral, compiled
+        return np.asarray(self._discrete.comm.allreduce(fem.assemble_scalar(known[1]))).item()
 
     def integrate(
         self, function: Callable[[np.ndarray], np.ndarray] | None = None, *, degree: int = 4, **at: Any
@@ -174,11 +188,11 @@ class FemSolution(Solution):
         dx = ufl.Measure("dx", discrete.domain.mesh, metadata={"quadrature_degree": degree})
 
         def integral(form: Any) -> float:
-            return discrete.comm.allreduce(fem.assemble_scalar(fem.form(form, jit_options=JIT)))
+            return discrete.comm.allreduce(fem.assemble_scalar(fem.form(form, jit_options=JIT, dtype=discrete.dtype)))
 
         error = u - truth
         if any(c.field == name for c in problem.conditions_of(Mean)):
-            volume = integral(fem.Constant(discrete.domain.mesh, 1.0) * dx)
+            volume = integral(fem.Constant(discrete.domain.mesh, discrete.dtype(1.0)) * dx)
             error = error - fem.Constant(discrete.domain.mesh, integral(error * dx) / volume)
             truth = truth - fem.Constant(discrete.domain.mesh, integral(truth * dx) / volume)
         norms = {"relative_l2": lambda e: ufl.inner(e, e) * dx}
@@ -190,7 +204,7 @@ class FemSolution(Solution):
             v, w = ufl.TestFunction(own.function_space), ufl.TrialFunction(own.function_space)
             a = ufl.algorithms.expand_derivatives(ufl.derivative(ufl.derivative(energy, own, v), own, w))
             norms["relative_energy"] = lambda e: ufl.replace(a, {v: e, w: e})
-        squares = {norm: (integral(of(error)), integral(of(truth))) for norm, of in norms.items()}
+        squares = {norm: (integral(of(error)).real, integral(of(truth)).real) for norm, of in norms.items()}
         return {norm: float(np.sqrt(e / size)) if size else float("nan") for norm, (e, size) in squares.items()}
 
     def write(self, path: Path | str) -> None:
@@ -271,8 +285,9 @@ class FemSolution(Solution):
             degree = self._discrete.degrees[function.name] - lower
             shape = (*function.ufl_shape, self.mesh.dim)
             V = fem.functionspace(function.function_space.mesh, ("DG", degree, shape))
-            expression = fem.Expression(ufl.grad(function), V.element.interpolation_points, jit_options=JIT)
-            self._gradients[function.name] = expression, fem.Function(V)
+            dtype, points = self._discrete.dtype, V.element.interpolation_points
+            expression = fem.Expression(ufl.grad(function), points, jit_options=JIT, dtype=dtype)
+            self._gradients[function.name] = expression, fem.Function(V, dtype=dtype)
         expression, gradient = self._gradients[function.name]
         gradient.interpolate(expression)
         return gradient
@@ -282,7 +297,7 @@ class FemSolution(Solution):
         comm = self._discrete.domain.mesh.comm
         points, found, cells = self._locate(x)
         components = int(np.prod(function.ufl_shape, initial=1))
-        values = np.zeros((len(points), components))
+        values = np.zeros((len(points), components), dtype=self._discrete.dtype)
         if found.any():
             values[found] = self._in_cells(function, points[found], cells).reshape(-1, components)
         nobody = ~found

@@ -10,6 +10,7 @@ from variform.mesh import Mesh
 from variform.problem import Problem, degrees_of
 from variform.solution import Stopwatch
 from variform.solvers.fem import checkpoint
+from variform.solvers.fem.complex import solve_complex
 from variform.solvers.fem.discretize import Discrete, discretize
 from variform.solvers.fem.eigen import EigenSolution, solve_eigen
 from variform.solvers.fem.linear import parse
@@ -82,6 +83,9 @@ def solve(
         values, modes, residuals, counts = solve_eigen(discrete, count=count, target=target, rtol=rtol, watch=watch)
         cost = watch.cost(dofs=discrete.num_dofs)
         return EigenSolution(discrete, values, modes, residuals, cost, _described(discrete, {"rtol": rtol, **counts}))
+    if problem.is_complex:
+        counts = solve_complex(discrete, watch=watch)
+        return _solution(discrete, [(None, _copy(discrete))], watch, counts, "done")
     try:
         if problem.time is None:
             system, counts = solve_stationary(discrete, rtol=rtol, petsc=options, watch=watch)

@@ -111,15 +111,17 @@ def _axes(
         key = "resolution" if key == "mesh" and method == "spectral" else key
         if key in axes or key in fixed:
             raise InputError(f"{key} is given twice: by --sweep and again")
-        axes[key] = _allowed(problem, key, axis, options)
+        axes[key] = _allowed(problem, key, axis, options, ranged=":" in text)
         count *= len(axis)
     if count > MOST:
         raise InputError(f"--sweep asks for {count} instances; {MOST} are the most")
     return axes
 
 
-def _allowed(problem: str, key: str, axis: Sequence[Any], options: Mapping[str, inspect.Parameter]) -> tuple[Any, ...]:
-    """The values of an axis, whole where the option is a whole number; all are checked before anything is solved."""
+def _allowed(
+    problem: str, key: str, axis: Sequence[Any], options: Mapping[str, inspect.Parameter], *, ranged: bool
+) -> tuple[Any, ...]:
+    """The values of an axis, all checked before anything is solved; a range of whole numbers is rounded to such."""
     from variform.cli.settings import check_option
     from variform.data.ensemble import kind_of
 
@@ -131,7 +133,7 @@ def _allowed(problem: str, key: str, axis: Sequence[Any], options: Mapping[str, 
     if key not in options:
         raise unknown("parameter or option", key, [*kind.parameters, *options])
     told = str(options[key].annotation)
-    if "int" in told and "float" not in told and all(isinstance(v, float) for v in axis):
+    if ranged and "int" in told and "float" not in told:
         axis = [round(v) for v in axis]
         if len(set(axis)) < len(axis):
             raise InputError(f"--sweep {key}: rounded to whole numbers, {key} takes a value twice: {axis}")
@@ -197,7 +199,8 @@ def run(
     try:
         runs.write_json(folder / runs.RECORD, {**head, "status": "running"})
         with progress_bar(f"{name}: {ensemble.method}") as progress:
-            rows = data.run(ensemble, folder / ROWS, workers=workers, measure=quantities, progress=progress)
+            measure = with_errors if ensemble.axes else quantities
+            rows = data.run(ensemble, folder / ROWS, workers=workers, measure=measure, progress=progress)
         wall_s = time.perf_counter() - start
         record = head | _results(ensemble, rows) | {"cost": _cost(rows, wall_s, workers)}
         record["environment"] = runs.environment() | {"threads": 1}
@@ -266,10 +269,15 @@ def _resumable(out: Path | None, stated: dict[str, Any]) -> Path:
 
 
 def quantities(problem: Problem, solution: Solution) -> dict[str, float]:
-    """What the problem measures, and the errors where the exact solution is known; failing both, extremes of fields."""
+    """What the problem measures; where that is nothing, extremes of its fields."""
+    return problem.measure(solution) or _extremes(problem, solution)
+
+
+def with_errors(problem: Problem, solution: Solution) -> dict[str, float]:
+    """What the problem measures, and the errors where its exact solution is known; failing both, extremes of fields."""
     from variform.benchmarks.metrics import exact_errors
 
-    found = {name: float(v) for name, v in problem.measure(solution).items()}
+    found = dict(problem.measure(solution))
     for name in problem.fields:
         suffix = f"_{name}" if len(problem.fields) > 1 else ""
         found |= {f"{norm}{suffix}": v for norm, v in exact_errors(problem, solution, name).items()}
@@ -417,21 +425,11 @@ def summary(record: Mapping[str, Any], written: list[Path], *, rows: list[tuple[
 
 
 def _statistics(made: Mapping[str, Any], *, swept: bool) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    if swept:
-        keys = ("minimum", "maximum")
-        rows = [
-            (name, *(number(q.get(key)) for key in keys), f"{q['used']}/{q['attempted']}") for name, q in made.items()
-        ]
-        return rows, ("quantity", *keys, "used")
-    rows = [
-        (
-            name.replace("_", " "),
-            number(q["mean"]),
-            number(q["standard_error"]),
-            *(number(value) for value in q["percentiles"].values()),
-            f"{q['used']}/{q['attempted']}",
-        )
-        for name, q in made.items()
-    ]
-    percentiles = next((list(q["percentiles"]) for q in made.values()), [])
-    return rows, ("quantity", "mean", "std. error", *(f"{p} %" for p in percentiles), "used")
+    """Rows and header, short enough for a narrow terminal: quartiles are in the record."""
+    shown = ("minimum", "maximum") if swept else ("mean", "standard_error", "5", "50", "95")
+    rows = []
+    for name, quantity in made.items():
+        values = {**quantity, **quantity.get("percentiles", {})}
+        words = ["-" if (v := values.get(key)) is None or v != v else f"{v:.5g}" for key in shown]
+        rows.append((name.replace("_", " "), *words, f"{quantity['used']}/{quantity['attempted']}"))
+    return rows, ("quantity", *(f"{k} %" if k.isdecimal() else k.replace("standard_", "std. ") for k in shown), "used")

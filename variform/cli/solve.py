@@ -289,6 +289,10 @@ def _drawings(field: Field, dim: int, values: np.ndarray) -> Iterator[tuple[str,
 
     if field.element == "Real":
         return
+    if np.iscomplexobj(values):
+        yield "", figures.field, values.real
+        yield "_modulus", figures.field, abs(values)
+        return
     is_vector = values.shape[:-1] == (dim,)
     yield (
         "",

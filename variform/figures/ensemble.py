@@ -14,7 +14,6 @@ from variform.figures.page import BAR, BLUE, MARGIN, NUMBERS, TITLE, VERMILION, 
 from variform.figures.values import SEQUENTIAL, Scale, limits
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
 FEW = 40
@@ -48,12 +47,17 @@ def sweep(x: Sequence[Any], quantities: Mapping[str, np.ndarray], path: Path, *,
             axes.plot(at[order], line, color=BLUE, clip_on=False, **look)
             missing = {"transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 5}
             axes.plot(at[~good], np.zeros((~good).sum()), "x", color=VERMILION, markersize=8, **missing)
-            widen(axes, values)
+            if _spans_decades(values):
+                axes.set_yscale("log")
+                _logarithmic(axes.yaxis)
+            else:
+                widen(axes, values)
             if words:
                 axes.set_xlim(-0.5, len(at) - 0.5)
                 axes.set_xticks(at, [str(v) for v in x])
             elif _geometric(at[order]):
-                _logarithmic(axes)
+                axes.set_xscale("log")
+                _logarithmic(axes.xaxis)
         return save(figure, path)
 
 
@@ -64,15 +68,19 @@ def _geometric(x: np.ndarray) -> bool:
     return bool(np.ptp(ratios) < 1e-6 * ratios.max()) or x[-1] > 1000 * x[0]
 
 
-def _logarithmic(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _spans_decades(values: np.ndarray) -> bool:
+    """Errors and their like: positive, the largest more than 300 times the smallest."""
+    good = values[np.isfinite(values)]
+    return len(good) > 0 and bool(good.min() > 0) and bool(good.max() > 300 * good.min())
 
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    subs = (1.0, 2.0, 5.0) if high < 300 * low else (1.0,)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+
+def _logarithmic(axis: Axis) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def heat_map(
@@ -82,7 +90,7 @@ def heat_map(
 
     Args:
         x, y: what was swept, along the columns and the rows.
-        values: shape (len(x), len(y)).
+        values: shape (len(x), len(y)); coloured by their logarithm where they span decades.
         labels: of the horizontal and the vertical axis.
 
     Raises:
@@ -93,6 +101,8 @@ def heat_map(
     values = np.asarray(values, dtype=float)
     if not np.isfinite(values).any():
         raise InputError(f"{title} has no finite number to draw")
+    decades = _spans_decades(values)
+    values = np.log10(values) if decades else values
     scale = Scale(*limits(np.where(np.isfinite(values), values, np.nan)), SEQUENTIAL)
     colours = colormaps[SEQUENTIAL].with_extremes(bad="#d9d9d9")
     side, left, bottom = 520, 112, 66
@@ -106,7 +116,7 @@ def heat_map(
         axes.spines[:].set_visible(False)
         _name_cells(axes.xaxis, x)
         _name_cells(axes.yaxis, y)
-        colour_bar(figure, scale, left + side + MARGIN, bottom, side, "")
+        colour_bar(figure, scale, left + side + MARGIN, bottom, side, "log10" if decades else "")
         return save(figure, path)
 
 
@@ -136,7 +146,6 @@ def histogram(values: np.ndarray, path: Path, *, title: str, statistics: Mapping
     with page(left + width + MARGIN, TITLE + 24 + height + bottom) as figure:
         axes = axes_at(figure, left, bottom, width, height)
         axes.hist(values, bins=_edges(values), color=BLUE, alpha=0.55, edgecolor="white", linewidth=0.8)
-        axes.plot(values, np.full(len(values), -0.018), "|", **_rug(axes))
         for percent, value in statistics["percentiles"].items():
             middle = percent == "50"
             axes.axvline(
@@ -144,8 +153,8 @@ def histogram(values: np.ndarray, path: Path, *, title: str, statistics: Mapping
             )
             look = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 11}
             axes.annotate(f"{percent} %", (value, 1.0), (0, 3), ha="center", color="#444444", **look)
-        axes.axvline(statistics["mean"], color=VERMILION, linewidth=2.0, label=f"mean {statistics['mean']:.4g}")
-        axes.legend(frameon=False, loc="best")
+        axes.axvline(statistics["mean"], color=VERMILION, linewidth=2.0)
+        axes.set_title(f"mean {statistics['mean']:.4g}", loc="right", color=VERMILION, fontsize=13, pad=30)
         axes.set_title(labelled(title), parse_math=False, pad=30)
         axes.set_ylabel("instances")
         number(axes.xaxis)
@@ -154,16 +163,6 @@ def histogram(values: np.ndarray, path: Path, *, title: str, statistics: Mapping
         axes.grid(axis="y", color="#e5e5e5", linewidth=0.8)
         axes.set_axisbelow(True)
         return save(figure, path)
-
-
-def _rug(axes: Axes) -> dict[str, Any]:
-    return {
-        "color": "#444444",
-        "markersize": 7,
-        "alpha": 0.4,
-        "clip_on": False,
-        "transform": axes.get_xaxis_transform(),
-    }
 
 
 def _edges(values: np.ndarray) -> np.ndarray:

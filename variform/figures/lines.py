@@ -21,11 +21,11 @@ MARKERS = "osD^vP"
 
 
 def plot(mesh: Mesh, values: np.ndarray, path: Path, title: str, unit: str, clim: tuple[float, float] | None) -> Path:
-    x, values = _curve(mesh, values)
+    x, values = curve(mesh, values)
     with page(900, 580) as figure:
         axes = axes_at(figure, 96, 66, 774, 580 - 66 - TITLE)
         axes.plot(x, values, color=BLUE, linewidth=2.2)
-        _dress(axes, title, unit)
+        dress(axes, title, unit)
         axes.set_ylim(clim)
         return save(figure, path)
 
@@ -33,23 +33,23 @@ def plot(mesh: Mesh, values: np.ndarray, path: Path, title: str, unit: str, clim
 def compare(
     mesh: Mesh, truth: np.ndarray, prediction: np.ndarray, path: Path, titles: Sequence[str], unit: str
 ) -> Path:
-    (x, truth), (_, prediction) = _curve(mesh, truth), _curve(mesh, prediction)
+    (x, truth), (_, prediction) = curve(mesh, truth), curve(mesh, prediction)
     with page(1500, 560) as figure:
         left, right = (axes_at(figure, x0, 66, 620, 560 - 66 - TITLE) for x0 in (96, 850))
         left.plot(x, truth, color=BLUE, linewidth=5.0, alpha=0.45, label=titles[0])
         left.plot(x, prediction, color=VERMILION, linewidth=1.8, linestyle=(0, (5, 2)), label=titles[1])
         for text in left.legend(frameon=False).get_texts():
             text.set_parse_math(False)
-        _dress(left, f"{titles[0]} and {titles[1]}", unit)
+        dress(left, f"{titles[0]} and {titles[1]}", unit)
         right.axhline(0.0, color="#888888", linewidth=0.8)
         right.plot(x, prediction - truth, color=VERMILION, linewidth=1.8)
-        _dress(right, titles[2], unit)
+        dress(right, titles[2], unit)
         largest = 1.08 * largest_of(prediction - truth)
         right.set_ylim(-largest, largest)
         return save(figure, path)
 
 
-def _dress(axes: Axes, title: str, unit: str) -> None:
+def dress(axes: Axes, title: str, unit: str) -> None:
     axes.set_title(title + (f" [{unit}]" if unit not in ("", "-") else ""), parse_math=False)
     axes.set_xlabel("x")
     number(axes.xaxis)
@@ -60,7 +60,7 @@ def _dress(axes: Axes, title: str, unit: str) -> None:
     axes.tick_params(length=0)
 
 
-def _curve(mesh: Mesh, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def curve(mesh: Mesh, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and values from left to right; several a cell where they are quadratic."""
     x, values = mesh.points[:, 0], values.ravel()
     if mesh.order == 2:

@@ -48,6 +48,7 @@ def multiples(titles: Sequence[str], xlabel: str, *, title: str = "") -> Iterato
             axes.set_axisbelow(True)
             number(axes.xaxis)
             number(axes.yaxis)
+            axes.yaxis.offsetText.set(x=-0.02, ha="right")  # beside the title, which else makes room for it
             axes.margins(x=0)
             lowest = row == rows - 1 or i == n - 1
             axes.tick_params(length=0, labelbottom=lowest)

@@ -93,9 +93,10 @@ def checked_residual(problem: Problem, s: Symbols, v: dict[str, Any], *, complex
     """The problem's residual, refused with a reason unless it is a form that is linear in the test functions.
 
     Args:
-        complex_numbers: the form is sesquilinear, with the test functions conjugated: `inner(u, v)`.
+        complex_numbers: the form is sesquilinear, with the test functions conjugated: `inner(u, v)`; it also is where a
+            field is said to be complex.
     """
-    form = problem.residual(s, v)
+    form, complex_numbers = problem.residual(s, v), complex_numbers or problem.is_complex
     if not isinstance(form, ufl.Form):
         raise InputError(f"{problem.name}.residual must return a UFL form, got {type(form).__name__}: multiply by s.dx")
     check_linear_in_test_functions(problem.name, form, v, complex_numbers)
@@ -121,7 +122,7 @@ def _real(name: str, form: ufl.Form) -> ufl.Form:
         return remove_complex_nodes(form)
     except ValueError:
         raise InputError(
-            f"the weak form of {name} has complex numbers, which only the batched solver takes, with dtype complex128"
+            f"the weak form of {name} has complex numbers: say so of its field, Field(..., complex=True)"
         ) from None
 
 
