@@ -12,6 +12,7 @@ from variform.solution import Solution
 
 METHODS = {
     "fem": ("variform.solvers.fem", "finite elements (DOLFINx, PETSc)"),
+    "fem-adaptive": ("variform.solvers.fem.adaptive", "finite elements on meshes refined where the error is (--adapt)"),
     "fem-batched": ("variform.solvers.batched", "the same finite elements in torch, on CPU or GPU, differentiable"),
     "pinn": ("variform.solvers.neural.pinn", "a network trained on the strong residual"),
     "ritz": ("variform.solvers.neural.ritz", "a network trained on the energy"),
@@ -31,9 +32,9 @@ def solve(problem: Problem, method: str = "fem", **options: Any) -> Solution:
     for name in options:
         if name not in allowed and name != "progress":
             raise unknown(f"option of method {method!r}", name, allowed)
-    if problem.is_eigenproblem and method != "fem":
+    if problem.is_eigenproblem and method not in ("fem", "fem-adaptive"):
         raise InputError(f"{problem.name} is an eigenproblem: solve it with method 'fem', not {method!r}")
-    if problem.is_complex and method not in ("fem", "fem-batched"):
+    if problem.is_complex and method not in ("fem", "fem-adaptive", "fem-batched"):
         raise InputError(f"{problem.name} has complex fields: solve it with 'fem' or 'fem-batched', not {method!r}")
     return _module(method).solve(problem, **options)
 

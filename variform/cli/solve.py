@@ -43,6 +43,11 @@ def solve(
     restart: Annotated[
         Path | None, typer.Option(help="Start from a run folder or its solution.h5, on its mesh (fem).")
     ] = None,
+    adapt: Annotated[bool, typer.Option("--adapt", help="Refine the mesh where the error comes from (fem).")] = False,
+    target: Annotated[float | None, typer.Option(help="Relative error at which --adapt ends.")] = None,
+    estimator: Annotated[
+        str | None, typer.Option(help="Of --adapt: equilibrated, residual or goal; what fits by default.")
+    ] = None,
     probe: Annotated[
         list[str] | None,
         typer.Option(help="A point x,y where all fields of an evolution are recorded after every step; several times."),
@@ -83,13 +88,19 @@ def solve(
     from variform.cli.settings import parse_mesh, parse_settings
 
     kind = problems.load(problem)
-    if num_ranks() > 1 and method in solvers.METHODS and method != "fem":
+    if adapt and method == "fem":
+        method = "fem-adaptive"
+    for flag, value in (("--adapt", adapt or None), ("--target", target), ("--estimator", estimator)):
+        if value is not None and method != "fem-adaptive":
+            raise InputError(f"{flag} is for finite elements" + ("" if adapt else " with --adapt"))
+    if num_ranks() > 1 and method in solvers.METHODS and method not in ("fem", "fem-adaptive"):
         raise InputError(f"method {method!r} runs on one rank; only fem uses {num_ranks()}")
     options = solvers.options_of(method)
     if net is not None and "network" not in options:
         raise InputError(f"--net is for neural methods (pinn, ritz), not for {method!r}")
     values, chosen = parse_settings(kind, settings or [], options)
     chosen |= solver_options(method, options, petsc=petsc, restart=restart) | ({} if net is None else {"network": net})
+    chosen |= {key: value for key, value in (("target", target), ("estimator", estimator)) if value is not None}
     if chosen.get("start") and mesh is not None:
         raise InputError("--restart keeps the mesh of the earlier run: leave out --mesh")
     instance: Problem = kind(**values)
@@ -213,6 +224,8 @@ def _values(problem: Problem, solution: Solution) -> dict[str, np.ndarray]:
     import numpy as np
 
     values = {name: solution.nodal(name) for name in problem.fields}
+    for number in range(2, 1 + len(getattr(solution, "eigenvalues", ()))):
+        values |= {f"{name}_mode_{number}": solution.mode(number).nodal(name) for name in problem.fields}
     for name, value in values.items():
         if not np.isfinite(value).all():
             raise ComputationError(f"{name} is infinite or not a number at {int((~np.isfinite(value)).sum())} points")
@@ -261,16 +274,33 @@ def _write(
     if problem.time is not None:
         written += evolution.write(folder, problem, solution)
     if is_first():
+        written += adapted(folder / "figures", solution)
         runs.write_json(folder / runs.RECORD, record)
         evolution.forget_checkpoints(folder)
     return [*written, folder / runs.RECORD]
+
+
+def adapted(folder: Path, solution: Any) -> list[Path]:
+    """Pictures of how the error fell on adaptive meshes, and of the last mesh."""
+    from variform import figures
+
+    steps, written = getattr(solution, "adaptation", []), []
+    if len(steps) > 1:
+        degrees = solution.discrete.degrees.values()
+        powers = {"eigenvalues": 2} if hasattr(solution, "eigenvalues") else {}
+        order = powers.get("eigenvalues", 1) * max(degrees) / solution.mesh.dim
+        written.append(figures.adaptation(steps, folder / "adaptation.png", order=order, title="adaptive refinement"))
+    if steps and solution.mesh.dim == 2 and len(solution.mesh.cells) <= 60_000:
+        written.append(figures.cells(solution.mesh, folder / "mesh.png", title=f"{len(solution.mesh.cells)} cells"))
+    return written
 
 
 def _pictures(folder: Path, problem: Problem, solution: Solution, values: dict[str, np.ndarray]) -> list[Path]:
     """Pictures of every field but single numbers; one that cannot be drawn is no reason to lose the solution."""
     folder.mkdir(exist_ok=True)
     written, mesh = [], solution.drawn
-    for name, field in problem.fields.items():
+    fields = {name: problem.fields[name.partition("_mode_")[0]] for name in values}
+    for name, field in fields.items():
         unit = "" if field.unit == "-" else field.unit
         for suffix, draw, shown in _drawings(field, mesh.dim, values[name]):
             try:

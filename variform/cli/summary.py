@@ -26,6 +26,7 @@ def summary(record: Mapping[str, Any], written: list[Path]) -> None:
         ("size", ", ".join(_size(cost, discretization))),
         ("residual", ", ".join([number(metrics["residual"]), *_counts(discretization)])),
         *_errors(metrics),
+        *_estimates(discretization),
         *((name.replace("_", " "), compared(**q)) for name, q in metrics.get("quantities", {}).items()),
         ("time", f"{cost['wall_s']:.2f} s ({stages(cost)})"),
         ("memory", f"{cost['peak_memory_mb']:.0f} MB at most"),
@@ -67,6 +68,15 @@ def _errors(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         known = [f"{words} {errors[key]:.3e}" for key, words in NORMS.items() if _known(errors.get(key))]
         if known:
             yield f"relative error{' of ' if name else ''}{name}", ", ".join(known)
+
+
+def _estimates(discretization: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What an adaptive run says of its own error."""
+    if "bound" in discretization:
+        yield "error bound", f"{discretization['bound']:.2e} of the energy norm, guaranteed but for rounding"
+    if "estimate" in discretization:
+        how = "calibrated on the first mesh" if "calibration" in discretization else "dual-weighted"
+        yield "error estimate", f"{discretization['estimate']:.2e}, {how}: no bound"
 
 
 def _known(value: float | None) -> bool:

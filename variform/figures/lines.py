@@ -103,7 +103,7 @@ def convergence(
         axes.set_title(title, parse_math=False)
         axes.grid(color="#e5e5e5", linewidth=0.8)
         axes.set_axisbelow(True)
-        _plain_logarithms(axes)
+        plain_logarithms(axes)
         if errors:
             for text in axes.legend(frameon=False, loc="best").get_texts():
                 text.set_parse_math(False)
@@ -123,7 +123,7 @@ def _draw_errors(axes: Axes, h: np.ndarray, values: np.ndarray, name: str, i: in
         axes.plot(ends, line, color=look["color"], linewidth=1.2, dashes=(4, 3), label=f"{name}   order {order:g}")
 
 
-def _plain_logarithms(axes: Axes) -> None:
+def plain_logarithms(axes: Axes) -> None:
     """Labels such as 2×10⁻³ without mathtext, which takes longer than all else; between decades only where few."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -1,5 +1,5 @@
 """Adaptive finite elements: solve, estimate, mark, refine."""
 
-from variform.solvers.fem.adaptive.loop import ESTIMATORS, adaptive, mark
+from variform.solvers.fem.adaptive.loop import ESTIMATORS, mark, solve
 
-__all__ = ["ESTIMATORS", "adaptive", "mark"]
+__all__ = ["ESTIMATORS", "mark", "solve"]

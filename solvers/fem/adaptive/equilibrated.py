@@ -48,6 +48,7 @@ class EquilibratedFlux:
         form = checked_residual(discrete.problem, discrete.symbols, discrete.v)
         self.by_measure = terms(form, discrete.v[self.name])
         self.inside = on_cells(discrete, self.by_measure)
+        _refuse_robin(discrete, self.by_measure, self.u)
         self.K = _conductivity(discrete, self.inside, self.u)
         mesh = discrete.domain.mesh
         k = degree or discrete.degrees[self.name]
@@ -66,8 +67,9 @@ class EquilibratedFlux:
         dx = self._dx
         zero = fem.Constant(self.discrete.domain.mesh, 0.0)
         a = (ufl.inner(_inverse(self.K, s), t) + r * ufl.div(t) + q * ufl.div(s) + zero * r * q) * dx
-        zero_load = zero * q * dx  # where the source is zero the block must be there all the same
-        L = ufl.inner(ufl.grad(self.u), t) * dx + self.inside.source * q * dx + zero_load
+        # A source that is zero has no domain, but the block must be there.
+        source = zero if is_zero(self.inside.source) else self.inside.source
+        L = ufl.inner(ufl.grad(self.u), t) * dx + source * q * dx
         bcs = self._conditions()
         problem = fp.LinearProblem(
             ufl.extract_blocks(a),
@@ -140,6 +142,17 @@ def _scalar(discrete: Discrete) -> dict[str, Any]:
     return discrete.u
 
 
+def _refuse_robin(discrete: Discrete, by_measure: dict, u: fem.Function) -> None:
+    if discrete.domain.mesh.geometry.dim == 1:
+        raise InputError("the equilibrated estimator is for two and three dimensions: take the residual estimator")
+    for where, term in by_measure.items():
+        if where.kind != "cell" and u in ufl.algorithms.extract_coefficients(term.source):
+            raise InputError(
+                f"the equilibrated estimator is for Dirichlet and Neumann conditions; {discrete.problem.name} has a "
+                "boundary term with u: take the residual estimator"
+            )
+
+
 def _conductivity(discrete: Discrete, inside: Term, u: fem.Function) -> Any:
     """K, from the flux K grad u of the form."""
     name = discrete.problem.name
@@ -150,17 +163,19 @@ def _conductivity(discrete: Discrete, inside: Term, u: fem.Function) -> Any:
     w = ufl.TestFunction(u.function_space)
     dim, rows = discrete.domain.mesh.geometry.dim, []
     for i in range(dim):
-        linear = ufl.algorithms.expand_derivatives(ufl.derivative(inside.flux[i] * ufl.dx, u, w))
+        linear = ufl.algorithms.expand_derivatives(ufl.derivative(inside.flux[i] * ufl.dx(discrete.domain.mesh), u, w))
         if u in linear.coefficients():
             raise refusal
         (row,) = terms(linear, w).values()
         if not is_zero(row.source):
             raise refusal
         rows.append([row.flux[j] for j in range(dim)])
-    slope = ufl.algorithms.expand_derivatives(ufl.derivative(inside.source * ufl.dx, u, w))
-    if not slope.empty():
-        reaction = terms(slope, w)
-        if u in slope.coefficients() or any(not is_zero(term.flux) for term in reaction.values()):
+    if not is_zero(inside.source):
+        domain = discrete.domain.mesh
+        slope = ufl.algorithms.expand_derivatives(ufl.derivative(inside.source * ufl.dx(domain), u, w))
+        if not slope.empty() and (
+            u in slope.coefficients() or any(not is_zero(term.flux) for term in terms(slope, w).values())
+        ):
             raise refusal
     return ufl.as_tensor(rows)
 

@@ -19,7 +19,7 @@ from variform.solvers.fem.adaptive.residual import residual_indicators
 from variform.solvers.fem.discretize import Discrete
 from variform.solvers.fem.eigen import EigenSolution
 from variform.solvers.fem.solution import FemSolution
-from variform.solvers.fem.solve import solve
+from variform.solvers.fem.solve import solve as solve_once
 
 ESTIMATORS = {
     "equilibrated": "guaranteed bound of the energy error of diffusion, relative to the energy of the solution",
@@ -28,7 +28,7 @@ ESTIMATORS = {
 }
 
 
-def adaptive(
+def solve(
     problem: Problem,
     *,
     target: float | None = None,
@@ -37,8 +37,11 @@ def adaptive(
     degree: int | None = None,
     theta: float = 0.5,
     max_dofs: int = 100_000,
+    count: int = 6,
+    shift: str = "",
+    rtol: float = 1e-10,
+    petsc: str = "",
     progress: Callable[[float, str], None] = lambda fraction, text: None,
-    **options: Any,
 ) -> FemSolution:
     """Solve, estimate the error, refine where it comes from, until it is below the target.
 
@@ -48,7 +51,8 @@ def adaptive(
         mesh: the first mesh; by default an eighth of the problem's cells a side.
         theta: cells are marked that make this part of the estimate (Dörfler).
         max_dofs: no mesh with more is refined.
-        options: of `fem.solve`.
+        count, shift: of an eigenproblem, how many eigenvalues above which number; the first one's error is estimated.
+        rtol, petsc: as of `fem.solve`.
 
     Returns:
         The last solution; its `adaptation` lists cells, dofs, estimate (relative) and, where an exact solution is
@@ -61,6 +65,9 @@ def adaptive(
     Source: Dörfler, SIAM J. Numer. Anal. 33 (1996), 1106.
     """
     _check(problem, estimator, target, theta)
+    options = {"rtol": rtol, "petsc": petsc}
+    if problem.is_eigenproblem:
+        options |= {"count": count, "target": shift}
     if not isinstance(mesh, Mesh):
         geometry, order = problem.geometry(problem.p), min(2, max(degrees_of(problem, degree).values()) or 1)
         mesh = geometry.mesh(mesh or max(2, geometry.default_cells // 8), order)
@@ -69,7 +76,7 @@ def adaptive(
     steps: list[dict[str, Any]] = []
     watch, calibration = Stopwatch(), None
     while True:
-        solution = solve(problem, mesh=mesh, degree=degree, **options)
+        solution = solve_once(problem, mesh=mesh, degree=degree, **options)
         estimator = estimator or _fitting(solution)
         with watch("estimate"):
             if estimator == "residual" and calibration is None:
@@ -173,7 +180,7 @@ def _eigen_residual(solution: FemSolution) -> Any:
 def _calibrate(problem: Problem, solution: FemSolution, degree: int | None, options: dict[str, Any]) -> float:
     """The error by a solution of one degree more on the first mesh, over the estimator there."""
     top = max(solution.discrete.degrees.values())
-    finer = solve(problem, mesh=solution.mesh, degree=top + 1, **options)
+    finer = solve_once(problem, mesh=solution.mesh, degree=top + 1, **options)
     solution.restore()
     total = _sum(solution.discrete, residual_indicators(solution.discrete, _eigen_residual(solution)))
     if isinstance(solution, EigenSolution):
