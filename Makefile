@@ -33,6 +33,7 @@ bench: setup  ## measure speed
 	.venv/bin/python -m variform.benchmarks.speed
 	.venv/bin/python -m variform.benchmarks.batched
 	.venv/bin/python -m variform.benchmarks.networks
+	.venv/bin/python -m variform.benchmarks.flow
 
 lock:  ## resolve setup.cfg into requirements.lock; LOCK_FLAGS=--upgrade takes the newest versions
 	@tools/setup.sh lock $(LOCK_FLAGS)

@@ -28,6 +28,7 @@ class Observer:
             self.state.at(self.points.T, outside="error")
 
     def __call__(self, t: float) -> dict[str, float]:
+        self.state.changed()
         found = {name: float(v) for name, v in self.problem.history(self.state).items()} if self.records else {}
         for name, field in self.problem.fields.items() if len(self.points) else ():
             if field.element == "Real":

@@ -145,10 +145,15 @@ class FemSolution(Solution):
             dofs = discrete.dofs_on(field, names, component)
             owned = dofs[dofs < V.dofmap.index_map.size_local * V.dofmap.bs]
             self._compiled["dofs", field, names, component] = names, owned
-        b = fem.create_vector(V)
+        owned = self._compiled["dofs", field, names, component][1]
+        return float(discrete.comm.allreduce(self._residual(field)[owned].sum()))
+
+    def _residual(self, field: str) -> np.ndarray:
+        """The residual vector of one field, owned dofs added up."""
+        b = fem.create_vector(self._discrete.u[field].function_space)
         fem.assemble_vector(b.array, self._compiled["residual", field][1])
         b.scatter_reverse(dolfinx.la.InsertMode.add)
-        return float(discrete.comm.allreduce(b.array[self._compiled["dofs", field, names, component][1]].sum()))
+        return b.array
 
     def exact_errors(self, field: str | None = None) -> dict[str, float]:
         """Errors to the problem's exact solution at the last time, by quadrature of degree 2k + 3 in the cells.
@@ -363,6 +368,16 @@ class PresentState(FemSolution):
 
     def __init__(self, discrete: Discrete) -> None:
         super().__init__(discrete, [], Cost(0.0), {})
+        self._residuals: dict[str, np.ndarray] = {}
+
+    def changed(self) -> None:
+        """The state is another one than before."""
+        self._residuals.clear()
+
+    def _residual(self, field: str) -> np.ndarray:
+        if field not in self._residuals:  # drag and lift are of one vector
+            self._residuals[field] = super()._residual(field)
+        return self._residuals[field]
 
     @property
     def times(self) -> list[float | None]:
