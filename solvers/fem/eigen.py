@@ -8,15 +8,18 @@ import numpy as np
 import ufl
 from dolfinx import fem
 from dolfinx.fem import petsc as fp
+from mpi4py import MPI
 from petsc4py import PETSc
 from slepc4py import SLEPc
 
 from variform.errors import ComputationError, InputError
+from variform.problem import Mean, NoRigidMotion
 from variform.solution import Cost, Stopwatch
 from variform.solvers.fem.discretize import JIT, Discrete
 from variform.solvers.fem.linear import DIRECT
 from variform.solvers.fem.periodic import prolongation
 from variform.solvers.fem.solution import FemSolution
+from variform.solvers.fem.system import _depends_on, switches
 from variform.solvers.fem.time.explicit import form_by_field
 
 PREFIX = "variform_eigen_"
@@ -60,15 +63,15 @@ def solve_eigen(
         Eigenvalues, dofs of the modes by field, residuals, and counts for the record.
 
     Raises:
-        InputError: more eigenvalues than dofs, a target that is no real number, or that is an eigenvalue.
+        InputError: forms that are not bilinear, conditions that are not homogeneous, a target that is no real number or
+            that is an eigenvalue, more eigenvalues than there are (above it).
         ComputationError: not all eigenvalues were found.
 
     Source: Stewart, SIAM J. Matrix Anal. Appl. 23 (2001), 601 (Krylov-Schur).
     """
     problem = discrete.problem
     shift = _real(problem, target)
-    if not 0 < count <= discrete.num_dofs // 2:
-        raise InputError(f"count must be 1 to {discrete.num_dofs // 2}, half of the dofs, got {count}")
+    _check_conditions(discrete)
     a, m = problem.eigen(discrete.symbols, discrete.v)
     extra = problem.stabilisation(discrete.symbols, discrete.v)
     a = a if extra is None else a + extra
@@ -78,13 +81,114 @@ def solve_eigen(
     P = prolongation(list(zip(spaces, axes, strict=True))) if any(axes) else None
     if P is not None:
         A, M = A.PtAP(P), M.PtAP(P)
+    finite = discrete.comm.allreduce(int(np.count_nonzero(M.getDiagonal().array)))
+    if not 0 < count <= finite:
+        raise InputError(f"count must be 1 to {finite}, as many eigenvalues as there are on this mesh, got {count}")
 
+    symmetric = _is_symmetric(A) and _is_symmetric(M)
+    eps = _krylov_schur(A, M, symmetric=symmetric, count=count, shift=shift, rtol=rtol)
+    try:
+        with watch("solve"):
+            eps.setUp()
+            if eps.getST().getKSP().getPC().getFactorMatrix().getMumpsInfog(28) > 0:  # null pivots
+                raise _singular(problem, shift)
+            eps.solve()
+    except (PETSc.Error, SystemError):  # the latter is what Cython makes of PETSc's, when an error handler is set
+        raise _singular(problem, shift) from None
+    if eps.getConverged() < count:
+        raise ComputationError(
+            f"{eps.getConverged()} of {count} eigenvalues of {problem.name} converged in {eps.getIterationNumber()} "
+            "iterations"
+        )
+    values, vectors, residuals = [], [], []
+    for i in range(count):  # they come in the order of `_nearest_above`
+        x, imaginary = A.createVecRight(), A.createVecRight()
+        value = complex(eps.getEigenpair(i, x, imaginary))
+        if abs(value.imag) > 1e-8 * abs(value):
+            raise ComputationError(
+                f"{problem.name} has the complex eigenvalue {value:.6g}: forms that are not symmetric may have such, "
+                "which are not computed"
+            )
+        if value.real < shift:
+            raise InputError(f"{problem.name} has {i} eigenvalues above target = {shift:g} on this mesh, not {count}")
+        mass = M * x
+        values.append(value.real)
+        residuals.append((A * x - value.real * mass).norm() / max((value.real * mass).norm(), 1e-300))
+        x.scale(1 / np.sqrt(abs(x.dot(mass))))
+        vectors.append(x if P is None else P * x)
+    order = np.argsort(values)
+    modes = [_fields(discrete, vectors[i]) for i in order]
+    counts = {
+        "target": shift,
+        "iterations": eps.getIterationNumber(),
+        "residual": float(max(residuals)),
+        "symmetric": symmetric,
+    }
+    return np.array(values)[order], modes, np.array(residuals)[order], counts
+
+
+def _real(problem: Any, target: str) -> float:
+    if target == "":
+        return float(getattr(problem, "target", 0.0))
+    try:
+        shift = float(target)
+    except ValueError:
+        shift = None
+    if shift is not None and np.isfinite(shift):
+        return shift
+    try:
+        complex(target.replace("i", "j"))
+    except (ValueError, AttributeError):
+        raise InputError(f"target must be a real number, got {target!r}") from None
+    raise InputError(f"target must be a finite real number, got {target}: only real eigenvalues are computed")
+
+
+def _check_conditions(discrete: Discrete) -> None:
+    """Refuse what an eigenproblem cannot have."""
+    problem = discrete.problem
+    if problem.is_complex or problem.time is not None:
+        raise InputError(f"{problem.name}: eigenproblems are for real fields that do not depend on time")
+    if wanting := problem.conditions_of((Mean, NoRigidMotion)):
+        raise InputError(
+            f"{problem.name}: eigenproblems take no {type(wanting[0]).__name__} condition; what the equations leave "
+            "free is a mode of eigenvalue zero, and a target above zero leaves it out"
+        )
+    for boundary in discrete.boundaries:
+        held = np.zeros_like(discrete.u[boundary.field].x.array)
+        boundary.condition.set(held)
+        if discrete.comm.allreduce(bool(held.any()), op=MPI.LOR):
+            raise InputError(f"{problem.name}: in an eigenproblem {boundary.field!r} can be held at zero only")
+
+
+def _matrix(discrete: Discrete, form: ufl.Form, diagonal: float, watch: Stopwatch) -> PETSc.Mat:
+    problem, unknowns = discrete.problem, list(discrete.u.values())
+    several = len(unknowns) > 1
+    if switches(form, unknowns):
+        raise InputError(f"{problem.name}: the forms of an eigenproblem must be bilinear")
+    rows = form_by_field(form, discrete)
+    if several:
+        zero = fem.Constant(discrete.domain.mesh, 0.0)
+        empty = {n: zero * ufl.inner(u, discrete.v[n]) * discrete.symbols.dx for n, u in discrete.u.items()}
+        blocks = [rows.get(name, empty[name]) for name in discrete.u]
+    with watch("compile"):
+        J = fp.derivative_block(blocks, unknowns) if several else fp.derivative_block(form, unknowns[0])
+        if _depends_on(J, unknowns):
+            raise InputError(f"{problem.name}: the forms of an eigenproblem must be bilinear")
+        compiled = fem.form(J, jit_options=JIT)
+    with watch("assemble"):
+        A = fp.create_matrix(compiled, kind="mpi" if several else None)
+        fp.assemble_matrix(A, compiled, bcs=discrete.bcs, diag=diagonal)
+        A.assemble()
+    return A
+
+
+def _krylov_schur(A: PETSc.Mat, M: PETSc.Mat, *, symmetric: bool, count: int, shift: float, rtol: float) -> SLEPc.EPS:
+    """The eigensolver on (A - shift M)^-1 M, factored by MUMPS."""
     eps = SLEPc.EPS().create(A.comm)
     eps.setOperators(A, M)
-    symmetric = _is_symmetric(A) and _is_symmetric(M)
     kinds = SLEPc.EPS.ProblemType
     eps.setProblemType(kinds.GHEP if symmetric else kinds.GNHEP)
-    eps.setDimensions(count, max(2 * count + 10, 20))
+    eps.setDimensions(count, min(max(2 * count + 10, 20), A.size[0]))
     eps.setTolerances(max(rtol, 1e-13), 500)
     eps.setTarget(shift)
     eps.setEigenvalueComparison(_nearest_above(shift))
@@ -94,74 +198,8 @@ def solve_eigen(
     ksp.setOptionsPrefix(PREFIX)
     for key, value in DIRECT.items():
         database[key] = value
-    try:
-        with watch("solve"):
-            ksp.setFromOptions()
-            eps.setUp()
-            if ksp.getPC().getFactorMatrix().getMumpsInfog(28) > 0:  # null pivots
-                raise _singular(problem, shift)
-            eps.solve()
-    except (PETSc.Error, SystemError):  # the latter is what Cython makes of PETSc's, when an error handler is set
-        raise _singular(problem, shift) from None
-    found = eps.getConverged()
-    if found < count:
-        raise ComputationError(
-            f"{found} of {count} eigenvalues of {problem.name} converged in {eps.getIterationNumber()} iterations"
-        )
-    values, vectors, residuals = [], [], []
-    for i in range(found):
-        x, imaginary = A.createVecRight(), A.createVecRight()
-        value = complex(eps.getEigenpair(i, x, imaginary))
-        if abs(value.imag) > 1e-8 * abs(value):
-            raise ComputationError(
-                f"{problem.name} has the complex eigenvalue {value:.6g}: forms that are not symmetric may have such, "
-                "which are not computed"
-            )
-        values.append(value.real)
-        residuals.append((A * x - value.real * (M * x)).norm() / max((value.real * (M * x)).norm(), 1e-300))
-        x.scale(1 / np.sqrt(abs(x.dot(M * x))))
-        vectors.append(x if P is None else P * x)
-    order = np.argsort(values)[:count]
-    modes = [_fields(discrete, vectors[i]) for i in order]
-    counts = {
-        "target": shift,
-        "iterations": eps.getIterationNumber(),
-        "residual": float(max(residuals[i] for i in order)),
-        "symmetric": symmetric,
-    }
-    return np.array(values)[order], modes, np.array(residuals)[order], counts
-
-
-def _real(problem: Any, target: str) -> float:
-    if not target:
-        return float(getattr(problem, "target", 0.0))
-    try:
-        return float(target)
-    except ValueError:
-        pass
-    try:
-        complex(target.replace("i", "j"))
-    except ValueError:
-        raise InputError(f"target must be a real number, got {target!r}") from None
-    raise InputError(f"target must be a real number, got {target}: only real eigenvalues are computed")
-
-
-def _matrix(discrete: Discrete, form: ufl.Form, diagonal: float, watch: Stopwatch) -> PETSc.Mat:
-    unknowns = list(discrete.u.values())
-    several = len(unknowns) > 1
-    rows = form_by_field(form, discrete)
-    if several:
-        zero = fem.Constant(discrete.domain.mesh, 0.0)
-        empty = {n: zero * ufl.inner(u, discrete.v[n]) * discrete.symbols.dx for n, u in discrete.u.items()}
-        blocks = [rows.get(name, empty[name]) for name in discrete.u]
-    with watch("compile"):
-        J = fp.derivative_block(blocks, unknowns) if several else fp.derivative_block(form, unknowns[0])
-        compiled = fem.form(J, jit_options=JIT)
-    with watch("assemble"):
-        A = fp.create_matrix(compiled, kind="mpi" if several else None)
-        fp.assemble_matrix(A, compiled, bcs=discrete.bcs, diag=diagonal)
-        A.assemble()
-    return A
+    ksp.setFromOptions()
+    return eps
 
 
 def _nearest_above(shift: float) -> Any:
