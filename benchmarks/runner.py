@@ -134,7 +134,7 @@ class Task:
             "cost": {**record["cost"], **extra},
             "seed": solution.discretization.get("seed"),
             "figure": str(figure.relative_to(self.folder.parent)),
-            "history": _curve(extra.pop("history", None) or getattr(solution, "history", None)),
+            "history": _curve(extra.pop("history", None) or getattr(solution, "training", None)),
         }
 
     def _solve_reference(self, spec: Reference) -> Solution:

@@ -99,8 +99,9 @@ class FisherFront(Fisher):
 
 
 class FisherTissue(Problem):
-    """A tumour in a slice of tissue: c_t = div(D grad c) + rho c (1 - c), D five times higher in white than in grey
-    matter, no flux through the boundary; from a small seed.
+    """A tumour in a slice of tissue: c_t = div(D grad c) + rho c (1 - c), from a small seed.
+
+    D is five times higher in white than in grey matter; there is no flux through the boundary.
 
     The tumour as it is seen in images is where c > 0.2, its core where c > 0.6.
 

@@ -70,6 +70,8 @@ class BatchedSolver:
         dtype: torch.dtype | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
+        if problem.is_eigenproblem:
+            raise InputError(f"{problem.name} is an eigenproblem: use fem")
         dtype = dtype or (torch.complex128 if problem.is_complex else torch.float64)
         if dtype not in (torch.float64, torch.complex128):
             raise InputError(f"the batched solver works in float64 or complex128, got {dtype}")
@@ -142,7 +144,7 @@ class BatchedSolver:
                 outcomes.append(outcome)
             u = stage
             if (step + 1) % (steps // snapshots) == 0:
-                states.append(u)
+                states.append(self._with_mean(u, outcome, None))
             progress((step + 1) / steps, f"step {step + 1} of {steps}")
         total = Outcome(
             x=outcomes[-1].x,

@@ -34,7 +34,7 @@ class NetworkSolution(Solution):
         history: list[tuple[int, float]],
         status: Status = "done",
     ) -> None:
-        self.trial, self.theta, self.history = trial, theta.detach(), history
+        self.trial, self.theta, self.training = trial, theta.detach(), history
         self.cost, self.discretization, self.status = cost, discretization, status
 
     @property
@@ -65,7 +65,7 @@ class NetworkSolution(Solution):
     def save(self, folder: Path) -> Path:
         """Write `network.npz`: the parameters, the layers, and the loss after each step."""
         path = Path(folder) / "network.npz"
-        layers, history = self.trial.network.sizes, np.array(self.history)
+        layers, history = self.trial.network.sizes, np.array(self.training)
         with atomic(path) as temporary:
             np.savez(temporary, parameters=self.theta.numpy(), layers=layers, history=history)
         return path

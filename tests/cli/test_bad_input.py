@@ -124,7 +124,7 @@ CASES = {
     "an unknown method": ([*POISSON, "--method", "fme"], ["unknown method 'fme'", "'fem'?", "pinn, ritz, spectral"]),
     "an unknown parameter": (
         [*POISSON, "--set", "conductvity=2"],
-        ["'conductvity'", "Did you mean 'conductivity'?", "conductivity, degree, "],
+        ["'conductvity'", "Did you mean 'conductivity'?", "conductivity, count, degree, "],
     ),
     "an unknown region": (
         ["solve", "darcy", "--set", "conductivity.cly=2"],

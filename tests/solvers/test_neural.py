@@ -186,7 +186,7 @@ def test_training_takes_a_small_network_to_the_solution(name, method, options, t
     after = exact_errors(problem, solution)
     assert before["relative_l2"] > 0.5
     assert after["relative_l2"] < tolerance and after["relative_h1"] < 5 * tolerance, f"{before=}, {after=}"
-    losses = [loss for _, loss in solution.history]
+    losses = [loss for _, loss in solution.training]
     assert losses == sorted(losses, reverse=True)
     assert solution.cost.parameters == len(solution.theta) and solution.cost.stages["train"] > 0
 
@@ -194,7 +194,7 @@ def test_training_takes_a_small_network_to_the_solution(name, method, options, t
 def test_compiled_training_takes_the_same_steps():
     problem, options = load("poisson_manufactured")(), {"width": 4, "depth": 1, "max_steps": 3, "mesh": 4}
     plain, fast = (pinn.solve(problem, compile=compile, **options) for compile in (False, True))
-    assert np.allclose([loss for _, loss in fast.history], [loss for _, loss in plain.history], rtol=1e-9)
+    assert np.allclose([loss for _, loss in fast.training], [loss for _, loss in plain.training], rtol=1e-9)
     assert fast.cost.stages["compile"] > 0
 
 
@@ -203,7 +203,7 @@ def test_training_on_laplacians_is_training_on_second_derivatives(monkeypatch):
     laplacians = pinn.solve(problem, **options)
     monkeypatch.setattr(pinn, "only_laplacians", lambda form, expressions: False)
     apart = pinn.solve(problem, **options)
-    assert np.allclose([loss for _, loss in laplacians.history], [loss for _, loss in apart.history], rtol=1e-9)
+    assert np.allclose([loss for _, loss in laplacians.training], [loss for _, loss in apart.training], rtol=1e-9)
 
 
 def test_the_energy_of_the_ritz_solution_is_above_the_minimum_and_near_it():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -72,8 +73,9 @@ def noticing(progress: Callable[[float, str], None], first: Callable[[], None]) 
 
 def discard(folder: Path) -> None:
     """Remove a run folder into which nothing has been written."""
-    if folder.is_dir() and not any(folder.iterdir()):
+    with contextlib.suppress(OSError):  # not empty
         folder.rmdir()
+        folder.parent.rmdir()
 
 
 def forget_checkpoints(folder: Path) -> None:

@@ -145,7 +145,9 @@ class _Symbolic(Interpreter):
 
     def __init__(self, form: PointwiseForm, side: str = "") -> None:
         self.names = {unknown: name for name, unknown in form.symbols.u.items()}
-        self.names |= {u.rate: f"{name}_t" for name, u in form.symbols.u.items() if hasattr(u, "rate")}
+        rates = [(name, u.rate) for name, u in form.symbols.u.items() if hasattr(u, "rate")]
+        self.names |= {rate: f"{name}_t" for name, rate in rates}
+        self.names |= {rate.rate: f"{name}_tt" for name, rate in rates}
         self.names |= {v: "v" if len(form.v) == 1 else f"v{name}" for name, v in form.v.items()}
         self.names[form.symbols.t] = "t"
         for name, spec in form.problem.parameters.items():

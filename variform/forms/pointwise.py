@@ -131,8 +131,8 @@ class PointwiseForm:
             kind = self._kind(o)
             if kind[0] == "unknown":
                 unknowns.add(derivatives)
-            elif kind[0] == "rate":
-                unknowns.add((*derivatives, self.dim))
+            elif kind[0] in RATES:
+                unknowns.add((*derivatives, *[self.dim] * RATES[kind[0]]))
             elif kind[0] == "field":
                 fields.setdefault(kind[1], set()).add(derivatives)
             return _Anything(1.0)
@@ -152,8 +152,8 @@ class PointwiseForm:
             match kind[0]:
                 case "unknown":
                     return u[kind[1], component, derivatives]
-                case "rate":
-                    return u[kind[1], component, (*derivatives, self.dim)]
+                case "rate" | "second_rate":
+                    return u[kind[1], component, (*derivatives, *[self.dim] * RATES[kind[0]])]
                 case "field":
                     return at.parameters[kind[1], derivatives]
                 case "constant":
@@ -178,6 +178,7 @@ class PointwiseForm:
                 known[unknown] = ("unknown", name)
                 if self.problem.time:
                     known[unknown.rate] = ("rate", name)
+                    known[unknown.rate.rate] = ("second_rate", name)
             for name, spec in self.problem.parameters.items():
                 symbol, value = getattr(s.p, name), self.problem.values[name]
                 if spec.per_region:
@@ -186,6 +187,10 @@ class PointwiseForm:
                     known[symbol] = ("field", name) if spec.field else ("constant", value)
             self._known = known
         return self._known
+
+
+RATES = {"rate": 1, "second_rate": 2}
+"""Kinds of terminals that are time derivatives, and their order."""
 
 
 class _Anything(float):

@@ -48,7 +48,7 @@ class WeakForm:
         shapes: of each field's dofs without batch axes: (*field shape, num_dofs), but (num_dofs,) of RT, BDM, N1curl.
 
     Raises:
-        InputError: an element or a UFL node that is not supported, a form that is not linear in v.
+        InputError: an element or a UFL node that is not supported, a form that is not linear in v, Dt(Dt(u)).
     """
 
     def __init__(
@@ -85,6 +85,10 @@ class WeakForm:
         extra = problem.stabilisation(self.symbols, self.v)
         if extra is not None:
             self.form = self.form + extra
+        if any(u.rate.rate in self.form.coefficients() for u in self.symbols.u.values() if problem.time):
+            raise InputError(
+                f"{problem.name} has Dt(Dt(u)), which weak forms in torch do not take yet: use finite elements (fem)"
+            )
         self._lowered: dict[ufl.Form, list[tuple[Where, Any]]] = {}
         self._terms = {name: terms(self.form, v) for name, v in self.v.items()}
 
