@@ -146,7 +146,14 @@ def solve_one(solver, **data):
     return solver.solve(**data) if solver.problem.time is None else solver.evolve(steps=STEPS, **data)
 
 
-@pytest.mark.parametrize("name", [name for name in CATALOGUE if name not in REFUSED])
+OTHERWISE = {
+    "rotating_gaussian": "its streamline diffusion knows the time step only in `fem`",
+    "dfg_2d3": "the form of dfg_2d2, but slow enough here for rounding of the pressure to show in the velocity",
+}
+"""Not compared, and why."""
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if name not in {**REFUSED, **OTHERWISE}])
 def test_solutions_of_the_catalogue_equal_those_of_dolfinx(name):
     kind = load(name)
     if kind.time is not None:  # two steps that Newton's method can take
