@@ -9,6 +9,7 @@ import scipy.sparse.linalg
 import ufl
 from dolfinx import fem, la
 from dolfinx.fem.problems import LinearProblem
+from mpi4py import MPI
 
 from variform.errors import ComputationError, InputError
 from variform.solution import Stopwatch
@@ -42,6 +43,8 @@ def solve_complex(discrete: Discrete, *, watch: Stopwatch) -> dict[str, Any]:
             options = {"bcs": discrete.bcs, "dtype": discrete.dtype, "jit_options": JIT}
             found = LinearProblem(bilinear, load, **options).solve()
         u.x.array[:] = found.x.array
+        if not discrete.comm.allreduce(bool(np.isfinite(u.x.array).all()), op=MPI.LAND):
+            raise ComputationError(f"the solution of {problem.name} is not unique")
         return {"solver": "SuperLU_DIST"}
     with watch("compile"):
         a, L = (fem.form(form, dtype=discrete.dtype, jit_options=JIT) for form in (bilinear, load))

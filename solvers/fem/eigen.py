@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from slepc4py import SLEPc
 
+from variform import meshes
 from variform.errors import ComputationError, InputError
 from variform.problem import Mean, NoRigidMotion
 from variform.solution import Cost, Stopwatch
@@ -19,7 +21,7 @@ from variform.solvers.fem.discretize import JIT, Discrete
 from variform.solvers.fem.linear import DIRECT
 from variform.solvers.fem.periodic import prolongation
 from variform.solvers.fem.solution import FemSolution
-from variform.solvers.fem.system import _depends_on, switches
+from variform.solvers.fem.system import depends_on, switches
 from variform.solvers.fem.time.explicit import form_by_field
 
 PREFIX = "variform_eigen_"
@@ -50,6 +52,21 @@ class EigenSolution(FemSolution):
         if not 1 <= number <= len(self.modes):
             raise InputError(f"mode must be 1 to {len(self.modes)}, got {number}")
         return FemSolution(self._discrete, [(None, self.modes[number - 1])], self.cost, self.discretization)
+
+    def nodal_modes(self) -> dict[str, np.ndarray]:
+        """All modes as `nodal` gives them, by the names "u_mode_1", "u_mode_2", ...; collective."""
+        return {
+            f"{name}_mode_{number}": self.mode(number).nodal(name)
+            for number in range(1, len(self.modes) + 1)
+            for name in self._discrete.u
+        }
+
+    def write(self, path: Path | str) -> None:
+        """All modes as a `.vtu` or `.vtkhdf` file, by the first rank; collective."""
+        values = self.nodal_modes()
+        if self._discrete.comm.rank == 0:
+            meshes.write(Path(path), self.drawn, values)
+        self._discrete.comm.barrier()
 
 
 def solve_eigen(
@@ -101,6 +118,7 @@ def solve_eigen(
             "iterations"
         )
     values, vectors, residuals = [], [], []
+    largest = M.norm(PETSc.NormType.INFINITY)
     for i in range(count):  # they come in the order of `_nearest_above`
         x, imaginary = A.createVecRight(), A.createVecRight()
         value = complex(eps.getEigenpair(i, x, imaginary))
@@ -109,9 +127,10 @@ def solve_eigen(
                 f"{problem.name} has the complex eigenvalue {value:.6g}: forms that are not symmetric may have such, "
                 "which are not computed"
             )
-        if value.real < shift:
-            raise InputError(f"{problem.name} has {i} eigenvalues above target = {shift:g} on this mesh, not {count}")
         mass = M * x
+        infinite = mass.norm() <= 1e-10 * largest * x.norm()
+        if value.real < shift or infinite:
+            raise InputError(f"{problem.name} has {i} eigenvalues above target = {shift:g} on this mesh, not {count}")
         values.append(value.real)
         residuals.append((A * x - value.real * mass).norm() / max((value.real * mass).norm(), 1e-300))
         x.scale(1 / np.sqrt(abs(x.dot(mass))))
@@ -148,7 +167,7 @@ def _check_conditions(discrete: Discrete) -> None:
     problem = discrete.problem
     if problem.is_complex or problem.time is not None:
         raise InputError(f"{problem.name}: eigenproblems are for real fields that do not depend on time")
-    if wanting := problem.conditions_of((Mean, NoRigidMotion)):
+    if wanting := [c for c in problem.conditions if isinstance(c, (Mean, NoRigidMotion))]:
         raise InputError(
             f"{problem.name}: eigenproblems take no {type(wanting[0]).__name__} condition; what the equations leave "
             "free is a mode of eigenvalue zero, and a target above zero leaves it out"
@@ -172,7 +191,7 @@ def _matrix(discrete: Discrete, form: ufl.Form, diagonal: float, watch: Stopwatc
         blocks = [rows.get(name, empty[name]) for name in discrete.u]
     with watch("compile"):
         J = fp.derivative_block(blocks, unknowns) if several else fp.derivative_block(form, unknowns[0])
-        if _depends_on(J, unknowns):
+        if depends_on(J, unknowns):
             raise InputError(f"{problem.name}: the forms of an eigenproblem must be bilinear")
         compiled = fem.form(J, jit_options=JIT)
     with watch("assemble"):

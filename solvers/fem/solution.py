@@ -139,18 +139,19 @@ class FemSolution(Solution):
             residual = discrete.residual()
             block = list(discrete.u).index(field)
             form = ufl.extract_blocks(residual)[block] if len(discrete.u) > 1 else residual
-            self._compiled["residual", field] = form, fem.form(form, jit_options=JIT)
+            self._compiled["residual", field] = form, fem.form(form, jit_options=JIT, dtype=discrete.dtype)
         V = discrete.u[field].function_space
         if ("dofs", field, names, component) not in self._compiled:
             dofs = discrete.dofs_on(field, names, component)
             owned = dofs[dofs < V.dofmap.index_map.size_local * V.dofmap.bs]
             self._compiled["dofs", field, names, component] = names, owned
         owned = self._compiled["dofs", field, names, component][1]
-        return float(discrete.comm.allreduce(self._residual(field)[owned].sum()))
+        return np.asarray(discrete.comm.allreduce(self._residual(field)[owned].sum())).item()
 
     def _residual(self, field: str) -> np.ndarray:
         """The residual vector of one field, owned dofs added up."""
-        b = fem.create_vector(self._discrete.u[field].function_space)
+        V, dtype = self._discrete.u[field].function_space, self._discrete.dtype
+        b = fem.create_vector(V, dtype=dtype)
         fem.assemble_vector(b.array, self._compiled["residual", field][1])
         b.scatter_reverse(dolfinx.la.InsertMode.add)
         return b.array
@@ -182,7 +183,7 @@ class FemSolution(Solution):
         coarse, fine = self._restore(name, None), reference._restore(name, None)
         V = fine.function_space
         cells = np.arange(V.mesh.topology.index_map(V.mesh.topology.dim).size_local, dtype=np.int32)
-        here = fem.Function(V)
+        here = fem.Function(V, dtype=self._discrete.dtype)
         data = fem.create_interpolation_data(V, coarse.function_space, cells, padding=1e-8)
         here.interpolate_nonmatching(coarse, cells, data)
         here.x.scatter_forward()

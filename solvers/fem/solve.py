@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from variform.errors import ComputationError
+from variform.errors import ComputationError, InputError
 from variform.mesh import Mesh
 from variform.problem import Problem, degrees_of
 from variform.solution import Stopwatch
@@ -79,6 +79,9 @@ def solve(
         discrete = discretize(problem, domain, degree)
         if stored is not None:
             checkpoint.fill(discrete, stored)
+    if petsc and (problem.is_eigenproblem or problem.is_complex):
+        kind = "an eigenproblem" if problem.is_eigenproblem else "complex"
+        raise InputError(f"{problem.name} is {kind}, which is solved directly: options of PETSc are for other problems")
     if problem.is_eigenproblem:
         values, modes, residuals, counts = solve_eigen(discrete, count=count, target=target, rtol=rtol, watch=watch)
         cost = watch.cost(dofs=discrete.num_dofs)

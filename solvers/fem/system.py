@@ -60,7 +60,7 @@ class System:
         with self.watch("compile"):
             F = _blocks(residual, discrete) if several else residual
             J = fp.derivative_block(F, self.u)
-            self.is_linear = not _depends_on(J, unknowns) and not switches(F, unknowns)
+            self.is_linear = not depends_on(J, unknowns) and not switches(F, unknowns)
             self._F, self._J = fem.form(F, jit_options=JIT), fem.form(J, jit_options=JIT)
         kind = "mpi" if several else None
         spaces = [u.function_space for u in unknowns]
@@ -523,7 +523,7 @@ def switches(form: Any, unknowns: list[fem.Function]) -> bool:
     )
 
 
-def _depends_on(form: Any, unknowns: list[fem.Function]) -> bool:
+def depends_on(form: Any, unknowns: list[fem.Function]) -> bool:
     if isinstance(form, (list, tuple)):
-        return any(_depends_on(block, unknowns) for block in form if block is not None)
+        return any(depends_on(block, unknowns) for block in form if block is not None)
     return any(u in ufl.algorithms.expand_derivatives(form).coefficients() for u in unknowns)

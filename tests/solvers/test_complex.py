@@ -1,5 +1,9 @@
 """Complex fields: orders on a plane wave, agreement of two implementations, and what is refused."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ufl import grad, inner
@@ -49,6 +53,14 @@ def test_finite_elements_in_torch_and_in_dolfinx_agree(problem):
     assert a.at(x, derivatives=1) == pytest.approx(b.at(x, derivatives=1), abs=1e-7)
 
 
+def test_meshes_converge_without_an_exact_solution_and_the_flux_through_a_boundary_is_complex():
+    finest = fem.solve(Absorbing(), mesh=32)
+    errors = [fem.solve(Absorbing(), mesh=n).errors(finest)["relative_l2"] for n in (4, 8)]
+    assert observed_rates([1 / 4, 1 / 8], errors)[0] == pytest.approx(3, abs=0.2)
+    k = np.sqrt(9 + 1j)  # u = (1 + 2i) cos(k (1 - x)) / cos(k), and -du/dn = -u' on the other side
+    assert finest.reaction("u", "left") == pytest.approx(-(1 + 2j) * k * np.tan(k), rel=1e-4)
+
+
 def test_files_hold_both_parts(tmp_path):
     solution = fem.solve(Absorbing(), mesh=4)
     solution.write(tmp_path / "u.vtu")
@@ -58,6 +70,22 @@ def test_files_hold_both_parts(tmp_path):
     assert np.asarray(data["u_real"]) + 1j * np.asarray(data["u_imag"]) == pytest.approx(solution.nodal("u"))
     again = fem.solve(Absorbing(), start=str(solution.save(tmp_path)))
     assert np.array_equal(again.nodal("u"), solution.nodal("u"))
+
+
+def test_two_ranks_find_the_same_solution(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import numpy as np\n"
+        "from variform.problems import load\n"
+        "from variform.solvers import fem\n"
+        "from mpi4py import MPI\n"
+        "values = fem.solve(load('helmholtz')(), mesh=12).nodal()\n"
+        f"MPI.COMM_WORLD.rank or np.save(r'{tmp_path}/' + str(MPI.COMM_WORLD.size), values)\n"
+    )
+    for start in ([], [str(Path(sys.executable).with_name("mpiexec")), "-n", "2"]):
+        subprocess.run([*start, sys.executable, str(script)], check=True, capture_output=True, timeout=120)
+    alone, both = (np.load(tmp_path / f"{n}.npy") for n in (1, 2))
+    assert both == pytest.approx(alone, abs=1e-11)
 
 
 def test_what_is_not_linear_or_not_stationary_or_not_finite_elements_is_refused():

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from variform.solution import Solution
 
 
+PARTS = {"": ", real part", "_modulus": ", modulus"}
+"""What is drawn of a complex field, by the end of the file's name."""
+
+
 def solve(
     problem: Annotated[str, typer.Argument(help="Catalogue name, or path/to/file.py[:Class].")],
     method: Annotated[str, typer.Option(help="fem, fem-batched, pinn, ritz or spectral.")] = "fem",
@@ -223,9 +227,10 @@ def _values(problem: Problem, solution: Solution) -> dict[str, np.ndarray]:
     """Each field at the points of the mesh for pictures; collective."""
     import numpy as np
 
-    values = {name: solution.nodal(name) for name in problem.fields}
-    for number in range(2, 1 + len(getattr(solution, "eigenvalues", ()))):
-        values |= {f"{name}_mode_{number}": solution.mode(number).nodal(name) for name in problem.fields}
+    if hasattr(solution, "nodal_modes"):
+        values = solution.nodal_modes()
+    else:
+        values = {name: solution.nodal(name) for name in problem.fields}
     for name, value in values.items():
         if not np.isfinite(value).all():
             raise ComputationError(f"{name} is infinite or not a number at {int((~np.isfinite(value)).sum())} points")
@@ -297,15 +302,20 @@ def adapted(folder: Path, solution: Any) -> list[Path]:
 
 def _pictures(folder: Path, problem: Problem, solution: Solution, values: dict[str, np.ndarray]) -> list[Path]:
     """Pictures of every field but single numbers; one that cannot be drawn is no reason to lose the solution."""
+    import numpy as np
+
     folder.mkdir(exist_ok=True)
     written, mesh = [], solution.drawn
-    fields = {name: problem.fields[name.partition("_mode_")[0]] for name in values}
-    for name, field in fields.items():
-        unit = "" if field.unit == "-" else field.unit
+    for name in values:
+        of, _, number = name.partition("_mode_") if hasattr(solution, "eigenvalues") else (name, "", "")
+        field = problem.fields[of]
+        unit = "" if field.unit == "-" or number else field.unit  # a mode has no size
+        words = f", mode {number}: λ = {solution.eigenvalues[int(number) - 1]:.6g}" if number else ""
         for suffix, draw, shown in _drawings(field, mesh.dim, values[name]):
+            part = PARTS.get(suffix, "") if np.iscomplexobj(values[name]) else ""
             try:
                 path = folder / f"{name}{suffix}.png"
-                written.append(draw(mesh, shown, path, title=field.description, unit=unit))
+                written.append(draw(mesh, shown, path, title=field.description + words + part, unit=unit))
             except (ComputationError, InputError) as error:
                 typer.echo(f"variform: no picture {name}{suffix}.png: {error}", err=True)
     return written
