@@ -110,6 +110,8 @@ def solve_eigen(
             if eps.getST().getKSP().getPC().getFactorMatrix().getMumpsInfog(28) > 0:  # null pivots
                 raise _singular(problem, shift)
             eps.solve()
+            for key in DIRECT:
+                PETSc.Options(PREFIX).delValue(key)
     except (PETSc.Error, SystemError):  # the latter is what Cython makes of PETSc's, when an error handler is set
         raise _singular(problem, shift) from None
     if eps.getConverged() < count:

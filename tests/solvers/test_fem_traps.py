@@ -220,7 +220,7 @@ def test_a_system_that_is_done_with_is_freed():
         solve(load("poisson")(), mesh=4)
         solve(load("cavity")(reynolds=10.0), mesh=4)
     gc.collect()
-    assert sum(type(o) is System for o in gc.get_objects()) == before
+    assert sum(type(o) is System for o in gc.get_objects()) <= before  # fewer where earlier tests left some
     assert not [key for key in PETSc.Options().getAll() if key.startswith("variform_")]
 
 

@@ -291,10 +291,11 @@ def adapted(folder: Path, solution: Any) -> list[Path]:
 
     steps, written = getattr(solution, "adaptation", []), []
     if len(steps) > 1:
-        degrees = solution.discrete.degrees.values()
-        powers = {"eigenvalues": 2} if hasattr(solution, "eigenvalues") else {}
-        order = powers.get("eigenvalues", 1) * max(degrees) / solution.mesh.dim
-        written.append(figures.adaptation(steps, folder / "adaptation.png", order=order, title="adaptive refinement"))
+        written.append(
+            figures.adaptation(
+                steps, folder / "adaptation.png", order=solution.optimal_rate, title="adaptive refinement"
+            )
+        )
     if steps and solution.mesh.dim == 2 and len(solution.mesh.cells) <= 60_000:
         written.append(figures.cells(solution.mesh, folder / "mesh.png", title=f"{len(solution.mesh.cells)} cells"))
     return written

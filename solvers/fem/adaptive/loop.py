@@ -7,24 +7,30 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import ufl
+from dolfinx import fem
 
 from variform.errors import ComputationError, InputError, unknown
 from variform.mesh import Mesh
 from variform.meshes import refine
-from variform.problem import Problem, degrees_of
+from variform.problem import Periodic, Problem, degrees_of
 from variform.solution import Stopwatch
 from variform.solvers.fem.adaptive.equilibrated import EquilibratedFlux
 from variform.solvers.fem.adaptive.goal import DualWeighted
-from variform.solvers.fem.adaptive.residual import residual_indicators
-from variform.solvers.fem.discretize import Discrete
+from variform.solvers.fem.adaptive.residual import derivatives, residual_indicators
+from variform.solvers.fem.discretize import Discrete, discretize
 from variform.solvers.fem.eigen import EigenSolution
+from variform.solvers.fem.linear import parse
+from variform.solvers.fem.mesh import distribute
 from variform.solvers.fem.solution import FemSolution
 from variform.solvers.fem.solve import solve as solve_once
+from variform.solvers.fem.stationary import solve_stationary
 
 ESTIMATORS = {
     "equilibrated": "guaranteed bound of the energy error of diffusion, relative to the energy of the solution",
     "goal": "dual-weighted estimate of the error of the problem's goal, relative to its value",
-    "residual": "derived from the form; relative error in H1 (of an eigenproblem: of the first eigenvalue), calibrated",
+    "residual": "derived from the form; relative error in H1 (in H2 of fourth order, of the first eigenvalue of an "
+    "eigenproblem), calibrated",
 }
 
 
@@ -74,9 +80,9 @@ def solve(
     if mesh.order > 1:
         raise InputError("a curved mesh can only be refined everywhere: adapt on domains with straight sides")
     steps: list[dict[str, Any]] = []
-    watch, calibration = Stopwatch(), None
+    watch, calibration, solution = Stopwatch(), None, None
     while True:
-        solution = solve_once(problem, mesh=mesh, degree=degree, **options)
+        solution = _solve(problem, mesh, degree, options, solution)
         estimator = estimator or _fitting(solution)
         with watch("estimate"):
             if estimator == "residual" and calibration is None:
@@ -110,6 +116,39 @@ def solve(
     return solution
 
 
+def _solve(
+    problem: Problem, mesh: Mesh, degree: int | None, options: dict[str, Any], before: FemSolution | None
+) -> FemSolution:
+    """On the next mesh: Newton's method starts from the solution on the last one."""
+    if before is None or before.discretization.get("newton_steps", 0) < 2:
+        return solve_once(problem, mesh=mesh, degree=degree, **options)
+    watch = Stopwatch()
+    discrete = discretize(problem, distribute(mesh), degree)
+    before.restore()
+    for name, u in discrete.u.items():
+        if problem.fields[name].element == "Real":
+            u.x.array[:] = before.discrete.u[name].x.array
+        else:
+            _transfer(before.discrete.u[name], u)
+    try:
+        system, counts = solve_stationary(discrete, rtol=options["rtol"], petsc=parse(options["petsc"]), watch=watch)
+    except ComputationError:  # a good start need not be one for a problem with several solutions
+        return solve_once(problem, mesh=mesh, degree=degree, **options)
+    state = {name: u.x.array.copy() for name, u in discrete.u.items()}
+    more = {"cells": len(mesh.cells), "residual": system.residual_norm(), **counts}
+    cost = watch.cost(dofs=discrete.num_dofs)
+    return FemSolution(discrete, [(None, state)], cost, before.discretization | more, "done")
+
+
+def _transfer(source: fem.Function, target: fem.Function) -> None:
+    """Interpolate to another mesh of the same domain."""
+    V = target.function_space
+    cells = np.arange(V.mesh.topology.index_map(V.mesh.topology.dim).size_local, dtype=np.int32)
+    data = fem.create_interpolation_data(V, source.function_space, cells, padding=1e-8)
+    target.interpolate_nonmatching(source, cells, data)
+    target.x.scatter_forward()
+
+
 def mark(squares: np.ndarray, theta: float) -> np.ndarray:
     """The fewest cells whose indicators make up theta of the sum: their numbers.
 
@@ -128,6 +167,8 @@ def _check(problem: Problem, estimator: str, target: float | None, theta: float)
         )
     if problem.is_complex:
         raise InputError(f"{problem.name} is complex: adaptive meshes are for real problems")
+    if problem.conditions_of(Periodic):
+        raise InputError(f"{problem.name} is periodic: refined meshes would not match from side to side")
     if estimator and estimator not in ESTIMATORS:
         raise unknown("estimator", estimator, ESTIMATORS)
     if problem.is_eigenproblem and estimator not in ("", "residual"):
@@ -155,6 +196,7 @@ def _estimate(solution: FemSolution, estimator: str, calibration: float | None) 
     if estimator == "equilibrated":
         flux = EquilibratedFlux(discrete)
         squares = flux.indicators()
+        solution.guaranteed = flux.guaranteed
         return math.sqrt(_sum(discrete, squares) / flux.energy()), squares
     if estimator == "goal":
         dual = DualWeighted(discrete)
@@ -162,7 +204,7 @@ def _estimate(solution: FemSolution, estimator: str, calibration: float | None) 
     squares = residual_indicators(discrete, _eigen_residual(solution))
     total = _sum(discrete, squares)
     if isinstance(solution, EigenSolution):
-        return calibration * total / solution.eigenvalues[0], squares
+        return float(calibration * total / abs(solution.eigenvalues[0])), squares
     return calibration * math.sqrt(total) / _seminorm(solution), squares
 
 
@@ -171,8 +213,6 @@ def _eigen_residual(solution: FemSolution) -> Any:
     if not isinstance(solution, EigenSolution):
         return None
     discrete = solution.discrete
-    from dolfinx import fem
-
     a, m = discrete.problem.eigen(discrete.symbols, discrete.v)
     return a - fem.Constant(discrete.domain.mesh, float(solution.eigenvalues[0])) * m
 
@@ -184,22 +224,35 @@ def _calibrate(problem: Problem, solution: FemSolution, degree: int | None, opti
     solution.restore()
     total = _sum(solution.discrete, residual_indicators(solution.discrete, _eigen_residual(solution)))
     if isinstance(solution, EigenSolution):
-        return float((solution.eigenvalues[0] - finer.eigenvalues[0]) / total)
-    error = math.sqrt(
-        sum((solution.errors(finer, name)["relative_h1"] * _seminorm(finer, name)) ** 2 for name in _measured(solution))
-    )
-    return error / math.sqrt(total)
+        return float(abs(solution.eigenvalues[0] - finer.eigenvalues[0]) / total)
+    return _distance(solution, finer) / math.sqrt(total)
 
 
-def _measured(solution: FemSolution) -> list[str]:
-    return [n for n, f in solution.discrete.problem.fields.items() if f.element == "Lagrange"][:1]
+def _distance(solution: FemSolution, finer: FemSolution) -> float:
+    """Between two solutions, in the seminorm of the energy."""
+    name = _measured(solution)
+    solution.restore()
+    finer.restore()
+    coarse, fine = solution.discrete.u[name], finer.discrete.u[name]
+    difference = fem.Function(fine.function_space)
+    _transfer(coarse, difference)
+    return _seminorm(finer, lambda u: u - difference)
 
 
-def _seminorm(solution: FemSolution, name: str | None = None) -> float:
-    import ufl
+def _measured(solution: FemSolution) -> str:
+    return next(n for n, f in solution.discrete.problem.fields.items() if f.element == "Lagrange")
 
-    name = name or _measured(solution)[0]
-    return math.sqrt(solution.functional(lambda s: ufl.inner(ufl.grad(s.u[name]), ufl.grad(s.u[name])) * s.dx))
+
+def _seminorm(solution: FemSolution, of: Callable[[Any], Any] = lambda u: u) -> float:
+    """Of as many derivatives as the energy has, in the cells."""
+    name, order = _measured(solution), derivatives(solution.discrete)
+
+    def square(s: Any) -> Any:
+        f = ufl.grad(of(s.u[name]))
+        f = ufl.grad(f) if order == 2 else f
+        return ufl.inner(f, f) * s.dx
+
+    return math.sqrt(solution.functional(square))
 
 
 def _row(problem: Problem, solution: FemSolution, relative: float, estimator: str) -> dict[str, Any]:
@@ -212,6 +265,10 @@ def _row(problem: Problem, solution: FemSolution, relative: float, estimator: st
     else:
         errors = solution.exact_errors()
         error = errors.get("relative_energy" if estimator == "equilibrated" else "relative_h1")
+        if errors and derivatives(solution.discrete) == 2:
+            s = solution.discrete.symbols
+            exact = problem.by_field(problem.exact(s.x, s.t, s.p))[_measured(solution)]
+            error = _seminorm(solution, lambda u: u - exact) / _seminorm(solution)
     if error:
         row |= {"error": float(error), "effectivity": float(relative / error)}
     return row
@@ -235,7 +292,11 @@ def _finish(
 ) -> None:
     """Put what was done into the solution's record."""
     solution.adaptation = steps
-    kind = "bound" if estimator == "equilibrated" else "estimate"
+    discrete = solution.discrete
+    doubled = isinstance(solution, EigenSolution) or estimator == "goal"  # they are quadratic in the error
+    powers = max(discrete.degrees.values()) + 1 - derivatives(discrete)
+    solution.optimal_rate = (2 if doubled else 1) * powers / solution.mesh.dim
+    kind = "bound" if getattr(solution, "guaranteed", False) else "estimate"
     solution.discretization |= {"estimator": estimator, kind: steps[-1]["estimate"], "adaptation": steps}
     if calibration is not None:
         solution.discretization |= {"calibration": calibration}
