@@ -22,6 +22,9 @@ from variform.solution import Cost, Solution, Status
 from variform.solvers.fem import checkpoint
 from variform.solvers.fem.discretize import JIT, Discrete
 
+FEW = 100
+"""Points up to which their places in the reference cell are remembered."""
+
 
 class FemSolution(Solution):
     """Dofs at one or more times. Every method is collective: call it on all ranks with the same arguments.
@@ -45,6 +48,7 @@ class FemSolution(Solution):
         self.cost, self.discretization, self.status = cost, discretization, status
         self._gradients: dict[str, tuple[Any, fem.Function]] = {}
         self._compiled: dict[Any, tuple[Any, Any]] = {}
+        self._pulled_back: dict[bytes, np.ndarray] = {}  # of few points, such as an evolution's probes
         self._located: tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
 
     @cached_property
@@ -324,7 +328,12 @@ class FemSolution(Solution):
         # points in 100,000, and more often in curved cells.
         V, topology = function.function_space, self._discrete.domain.mesh.topology
         original, element = topology.original_cell_index[cells], V.element.basix_element
-        X = pull_back(self.mesh, points[:, : self.mesh.dim], original)
+        key = points.tobytes() + original.tobytes() if len(points) <= FEW else b""
+        X = self._pulled_back.get(key)
+        if X is None:
+            X = pull_back(self.mesh, points[:, : self.mesh.dim], original)
+            if key:
+                self._pulled_back[key] = X
         dofs = function.x.array.reshape(-1, V.dofmap.bs)[V.dofmap.list[cells]]
         if V.element.needs_dof_transformations:
             topology.create_entity_permutations()

@@ -90,17 +90,7 @@ def solve(
             relative, squares = _estimate(solution, estimator, calibration)
         steps.append(_row(problem, solution, relative, estimator))
         met = target is not None and relative <= target
-        fraction = (
-            0.0
-            if target is None
-            else min(
-                1.0,
-                math.log(steps[0]["estimate"] / relative + 1e-300) / max(math.log(steps[0]["estimate"] / target), 1e-9),
-            )
-            if not met
-            else 1.0
-        )
-        progress(max(0.0, fraction), f"{solution.cost.dofs} dofs, estimate {relative:.2e}")
+        progress(_fraction(steps, target), f"{solution.cost.dofs} dofs, estimate {relative:.2e}")
         if met or solution.cost.dofs > max_dofs or relative == 0:
             break
         with watch("refine"):
@@ -138,6 +128,14 @@ def _solve(
     more = {"cells": len(mesh.cells), "residual": system.residual_norm(), **counts}
     cost = watch.cost(dofs=discrete.num_dofs)
     return FemSolution(discrete, [(None, state)], cost, before.discretization | more, "done")
+
+
+def _fraction(steps: list[dict[str, Any]], target: float | None) -> float:
+    """How much of the way to the target is done, in powers of ten."""
+    first, last = steps[0]["estimate"], steps[-1]["estimate"]
+    if target is None:
+        return 0.0
+    return 1.0 if last <= target else max(0.0, math.log(first / last) / math.log(first / target))
 
 
 def _transfer(source: fem.Function, target: fem.Function) -> None:
