@@ -1,6 +1,7 @@
-"""Data sets: many instances of a task, generated, stored and read."""
+"""Data sets: many instances of a task, generated, stored, read and checked."""
 
-from variform.data.generate import generate
-from variform.data.store import Dataset, read, write
+from variform.data.dataset import Dataset, FieldInfo, Sample
+from variform.data.generate import generate, plan_of
+from variform.data.store import read, write
 
-__all__ = ["Dataset", "generate", "read", "write"]
+__all__ = ["Dataset", "FieldInfo", "Sample", "generate", "plan_of", "read", "write"]

@@ -26,6 +26,7 @@ from variform.data.inputs import NumberLaw
 from variform.data.processes import Died, results
 from variform.errors import ComputationError, InputError
 from variform.problem import Problem
+from variform.random import generator
 
 PERCENTILES = (5, 25, 50, 75, 95)
 
@@ -89,9 +90,9 @@ class Ensemble:
         if self.axes:
             shown: dict[str, Any] = dict(zip(self.axes, self._point(index), strict=True))
         else:
-            shown = {key: law.sample(key, self.seed, index) for key, law in self.laws.items()}
+            shown = {key: law.sample(generator(self.seed, index, key)) for key, law in self.laws.items()}
             laws = kind_of(self.problem).random
-            drawn = {name: laws[name].sample(self.seed, index) for name in self.random_fields}
+            drawn = {name: laws[name].sample(generator(self.seed, index, name)) for name in self.random_fields}
         values, options = {**self.values, **drawn}, dict(self.options)
         parameters = kind_of(self.problem).parameters
         for key, value in shown.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,8 +97,5 @@ class NumberLaw:
             raise InputError(f"--random {text!r}: the deviation s must be above 0")
         return key, cls(kind, first, second)
 
-    def sample(self, key: str, seed: int, index: int) -> float:
-        """Number `index` of the stream that this key has of its own, apart from those of other keys and of fields."""
-        stream = np.array([seed, 1 + zlib.crc32(key.encode())], dtype=np.uint64)
-        generator = np.random.Generator(np.random.Philox(key=stream, counter=[0, 0, 0, index]))
-        return float(getattr(generator, self.kind)(self.first, self.second))
+    def sample(self, rng: np.random.Generator) -> float:
+        return float(getattr(rng, self.kind)(self.first, self.second))

@@ -9,7 +9,7 @@ from ufl import conditional, grad, gt, inner, lt, pi, sin
 from variform.meshes import Layers, Rectangle, UnitSquare
 from variform.problem import Dirichlet, Field, Problem
 from variform.problems.manufactured import divergence, gradient, symbolic, to_ufl
-from variform.random import LogNormal
+from variform.random import GaussianField, LogNormal, two_phase
 from variform.task import Parameter
 
 INTERFACE = 0.5
@@ -172,3 +172,18 @@ class DarcyField(DarcyConstant):
             return {}
         # The Fourier series of -div(grad h) = 1 on the unit square.
         return {"mean_head": 0.0351442537 * self.values["pumping"] / self.values["permeability"]}
+
+
+class DarcyPhases(DarcyField):
+    """-div(K grad h) = f, h = 0 on the boundary, K one of a few values in each place: no gradient at the interfaces.
+
+    K is constant in each cell: 12 where a Gaussian field is positive, 3 elsewhere.
+
+    Source: Li et al., Fourier Neural Operator for Parametric Partial Differential Equations (2021), section 5.2.
+    """
+
+    parameters = {
+        "permeability": Parameter("K", default=12.0, unit="m/d", field=True, above=0.0, smooth=False),
+        "pumping": Parameter("f", default=1.0, unit="1/d"),
+    }
+    random = {"permeability": two_phase(3.0, 12.0, GaussianField(scale=3.0, modes=63))}

@@ -10,6 +10,7 @@ from variform.evolution import Evolution
 from variform.meshes import UnitSquare
 from variform.problem import Dirichlet, Dt, Field, Periodic, Problem
 from variform.problems.manufactured import laplacian, symbol, symbolic, to_ufl
+from variform.random import GaussianField
 from variform.task import Parameter
 
 
@@ -95,6 +96,29 @@ class HeatManufactured(Heat):
 
     def measure(self, solution):
         return {}
+
+    def reference(self):
+        return {}
+
+
+class HeatSource(Heat):
+    """dT/dt = div(k grad T) + f with a random source f that does not change; T = 0 at first and on the boundary."""
+
+    parameters = {
+        "diffusivity": Parameter("k", default=0.1, unit="m^2/s", above=0.0),
+        "source": Parameter("f", default=1.0, unit="K/s", field=True),
+    }
+    random = {"source": GaussianField(scale=3.0, modes=31)}
+    time = (0.0, 1.0)
+
+    def residual(self, s, v):
+        return super().residual(s, v) - s.p.source * v["T"] * s.dx
+
+    def initial(self, x, p):
+        return 0.0 * x[0]
+
+    def exact(self, x, t, p):
+        return None
 
     def reference(self):
         return {}

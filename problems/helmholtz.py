@@ -7,7 +7,8 @@ import math
 from ufl import cos, exp, grad, inner, sin
 
 from variform.meshes import UnitSquare
-from variform.problem import Field, Problem
+from variform.problem import Dirichlet, Field, Problem
+from variform.random import GaussianField
 from variform.task import Parameter
 
 
@@ -46,3 +47,25 @@ class Helmholtz(Problem):
 
     def reference(self):
         return {"largest": 1.0}
+
+
+class HelmholtzSource(Problem):
+    """lap u + k^2 u = f with a random source f, below the first resonance; u = 0 on the boundary of the unit square.
+
+    Source: the data of Huang et al., DiffusionPDE (2024), k = 1.
+    """
+
+    fields = {"u": Field("amplitude")}
+    parameters = {
+        "wavenumber": Parameter("k", default=1.0, unit="1/m", above=0.0),
+        "source": Parameter("f", default=1.0, field=True),
+    }
+    random = {"source": GaussianField(scale=3.0, modes=63)}
+    conditions = [Dirichlet("u", 0.0)]
+
+    def geometry(self, p):
+        return UnitSquare()
+
+    def residual(self, s, v):
+        u, w = s.u["u"], v["u"]
+        return (inner(grad(u), grad(w)) - s.p.wavenumber**2 * u * w + s.p.source * w) * s.dx

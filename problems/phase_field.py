@@ -9,7 +9,7 @@ from ufl import cos, grad, inner, pi, sqrt, tanh
 
 from variform.meshes import Interval, Rectangle, UnitSquare
 from variform.problem import Dirichlet, Dt, Field, Problem
-from variform.random import Normal
+from variform.random import Normal, generator
 from variform.task import Parameter
 
 
@@ -101,7 +101,7 @@ class CahnHilliard(Problem):
         "mobility": Parameter("M", default=1.0, unit="m^5/(J s)", above=0.0),
         "gradient_energy": Parameter("kappa", default=1e-3, unit="J/m", above=0.0),
         "mean": Parameter("mean concentration", default=0.0, above=-1.0, below=1.0),
-        "noise": Parameter("disturbance", default=Normal(sigma=0.05).sample(0, 0), field=True),
+        "noise": Parameter("disturbance", default=Normal(sigma=0.05).sample(generator(0, 0)), field=True),
     }
     random = {"noise": Normal(sigma=0.05)}
     time = (0.0, 0.05)

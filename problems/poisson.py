@@ -7,6 +7,7 @@ from ufl import atan2, derivative, dot, grad, inner, pi, sin
 from variform.meshes import Interval, LShape, UnitCube, UnitSquare
 from variform.problem import Dirichlet, Field, Mean, Periodic, Problem
 from variform.problems.manufactured import divergence, gradient, to_ufl
+from variform.random import GaussianField
 from variform.task import Parameter
 
 
@@ -225,3 +226,22 @@ class PoissonLShapeSingular(Poisson):
 
     def reference(self):
         return {}
+
+
+class PoissonSource(Problem):
+    """-lap u = f with a random source f; u = 0 on the boundary of the unit square.
+
+    Source: the data of Huang et al., DiffusionPDE (2024), which have lap u = f.
+    """
+
+    fields = {"u": Field("solution")}
+    parameters = {"source": Parameter("f", default=1.0, field=True)}
+    random = {"source": GaussianField(scale=3.0, modes=63)}
+    conditions = [Dirichlet("u", 0.0)]
+
+    def geometry(self, p):
+        return UnitSquare()
+
+    def energy(self, s):
+        u = s.u["u"]
+        return (inner(grad(u), grad(u)) / 2 - s.p.source * u) * s.dx

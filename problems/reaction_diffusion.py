@@ -9,7 +9,7 @@ from ufl import cos, exp, grad, inner, pi, sqrt
 
 from variform.meshes import Interval, Layers, Rectangle
 from variform.problem import Dirichlet, Dt, Field, Periodic, Problem
-from variform.random import Normal
+from variform.random import Normal, generator
 from variform.task import Parameter
 
 
@@ -164,7 +164,7 @@ class GrayScott(Problem):
         "feed": Parameter("F", default=0.035, unit="1/s", at_least=0.0),
         "kill": Parameter("k", default=0.06, unit="1/s", at_least=0.0),
         "seed": Parameter("largest v at first", default=0.5, at_least=0.0),
-        "noise": Parameter("disturbance", default=Normal(sigma=0.02).sample(0, 0), field=True),
+        "noise": Parameter("disturbance", default=Normal(sigma=0.02).sample(generator(0, 0)), field=True),
     }
     random = {"noise": Normal(sigma=0.02)}
     conditions = [Periodic("u", axes=(0, 1)), Periodic("v", axes=(0, 1))]

@@ -11,16 +11,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from variform.errors import InputError, unknown
+from variform.random import generator
 
 Function = Callable[[Any], Any]
 """A scalar field: coordinates (dim, ...) [m] to values (...), on NumPy arrays and torch tensors alike."""
 
 
 class Law(Protocol):
-    """A distribution over fields."""
+    """A distribution over fields, or over numbers."""
 
-    def sample(self, seed: int, index: int) -> Function:
-        """Sample number `index`; the same (seed, index) gives the same field on every machine."""
+    def sample(self, rng: np.random.Generator) -> Function | float:
+        """One sample; it takes all chance from the generator."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ class Task:
         return SimpleNamespace(**self.values)
 
     def sample(self, seed: int, index: int) -> Task:
-        """The random instance number `index`: every parameter with a law is drawn, the others stay."""
-        drawn = {name: law.sample(seed, index) for name, law in self.random.items()}
+        """The random instance number `index`: every parameter with a law is drawn, from a stream of its own."""
+        drawn = {name: law.sample(generator(seed, index, name)) for name, law in self.random.items()}
         return type(self)(**{**self.values, **drawn})
 
     def measure(self, solution: Any) -> dict[str, float]:

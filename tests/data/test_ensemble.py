@@ -12,6 +12,7 @@ from scipy import stats
 from variform.data.ensemble import Ensemble, column, run, statistics, write_table
 from variform.data.inputs import NumberLaw, sweep_axis
 from variform.errors import InputError
+from variform.random import generator
 
 FRAGILE = """
 import os, signal
@@ -75,21 +76,21 @@ LAWS = {
 @pytest.mark.parametrize("text", LAWS)
 def test_numbers_follow_their_law(text):
     key, law = NumberLaw.parse(f"k={text}")
-    drawn = [law.sample(key, 1, i) for i in range(2000)]
+    drawn = [law.sample(generator(1, i, key)) for i in range(2000)]
     assert stats.kstest(drawn, LAWS[text].cdf).pvalue > 0.01
 
 
 def test_keys_indices_and_seeds_have_streams_of_their_own():
     _, law = NumberLaw.parse("k=normal:0:1")
     draws = {
-        "a": [law.sample("a", 0, i) for i in range(1000)],
-        "b": [law.sample("b", 0, i) for i in range(1000)],
-        "seed": [law.sample("a", 1, i) for i in range(1000)],
+        "a": [law.sample(generator(0, i, "a")) for i in range(1000)],
+        "b": [law.sample(generator(0, i, "b")) for i in range(1000)],
+        "seed": [law.sample(generator(1, i, "a")) for i in range(1000)],
         "field": [np.random.Generator(np.random.Philox(key=0, counter=[0, 0, 0, i])).normal() for i in range(1000)],
     }
     correlation = np.corrcoef(list(draws.values())) - np.eye(len(draws))
     assert abs(correlation).max() < 4 / math.sqrt(1000)
-    assert law.sample("a", 0, 999) == draws["a"][999]
+    assert law.sample(generator(0, 999, "a")) == draws["a"][999]
 
 
 def test_the_workers_change_no_digit_and_the_flow_is_the_conductivity(tmp_path):

@@ -8,7 +8,7 @@ import torch
 
 from variform.errors import InputError
 from variform.problems import load
-from variform.random import LogNormal
+from variform.random import LogNormal, generator
 from variform.task import Parameter, evaluate
 
 REFUSED = [
@@ -83,21 +83,24 @@ def test_coefficients_follow_the_law_from_a_counter_based_stream_of_their_own():
     law = LogNormal(dim=1, modes=3, sigma=1.0)
     stream = np.random.Generator(np.random.Philox(key=5, counter=[0, 0, 0, 9]))
     deviation = np.array([0.0, *((np.pi**2 * k**2 + 9.0) ** -1.0 for k in (1, 2))])
-    deviation /= np.sqrt((deviation**2).sum() / 2)
-    assert np.allclose(law.sample(5, 9).coefficients, deviation * stream.standard_normal(3), rtol=1e-14)
+    deviation /= np.sqrt((deviation**2).sum())  # of the orthonormal cosines
+    drawn = law.sample(generator(5, 9)).inner.coefficients
+    assert np.allclose(drawn, deviation * stream.standard_normal(3), rtol=1e-14)
 
 
 def test_numpy_and_torch_evaluate_alike_on_points_and_grids_in_one_to_three_dimensions():
     rng = np.random.default_rng(0)
     for dim, shape in ((1, (9,)), (2, (4, 5)), (3, (2, 3, 4))):
-        function = LogNormal(dim=dim, modes=4).sample(1, 2)
+        function = LogNormal(dim=dim, modes=4).sample(generator(1, 2))
         x = rng.random((dim, *shape))
         by_numpy, by_torch = function(x), function(torch.as_tensor(x))
         assert by_numpy.shape == shape and tuple(by_torch.shape) == shape
         assert np.allclose(by_numpy, by_torch, rtol=1e-12)
-        k = np.indices(function.coefficients.shape).reshape(dim, -1)
-        waves = np.cos(np.pi * np.einsum("dk,dn->dkn", k, x.reshape(dim, -1))).prod(axis=0)
-        by_hand = np.exp(function.coefficients.ravel() @ waves)
+        coefficients = function.inner.coefficients
+        k = np.indices(coefficients.shape).reshape(dim, -1)
+        waves = np.cos(np.pi * np.einsum("dk,dn->dkn", k, x.reshape(dim, -1)))
+        waves = (np.where(k > 0, np.sqrt(2), 1.0)[..., None] * waves).prod(axis=0)
+        by_hand = np.exp(coefficients.ravel() @ waves)
         assert np.allclose(by_numpy.ravel(), by_hand, rtol=1e-12)
 
 
@@ -106,7 +109,7 @@ def test_the_logarithm_has_mean_zero_and_the_variance_of_the_law(dim):
     law = LogNormal(dim=dim, sigma=0.5)
     line = (np.arange(2 * law.modes) + 0.5) / (2 * law.modes)  # exact for products of two of the cosines
     x = np.stack(np.meshgrid(*[line] * dim, indexing="ij"))
-    logarithms = np.stack([np.log(law.sample(0, i)(x)) for i in range(1500)])
+    logarithms = np.stack([np.log(law.sample(generator(0, i))(x)) for i in range(1500)])
     assert abs(logarithms.reshape(1500, -1).mean(axis=1)).max() < 1e-12  # of every sample over the box
     squares = (logarithms**2).reshape(1500, -1).mean(axis=1)
     error = 5 * squares.std() / np.sqrt(1500)

@@ -10,6 +10,7 @@ import typer
 from variform import __version__
 from variform.cli.bench import bench
 from variform.cli.converge import converge
+from variform.cli.data import data
 from variform.cli.doctor import doctor
 from variform.cli.mesh import mesh
 from variform.cli.output import guarded, leave
@@ -34,6 +35,7 @@ app = typer.Typer(
 for command in COMMANDS:
     app.command()(guarded(command))
 app.add_typer(mesh, name="mesh")
+app.add_typer(data, name="data")
 
 
 def _version(wanted: bool) -> None:

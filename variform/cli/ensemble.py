@@ -150,6 +150,7 @@ def _check_parameter(kind: type[Problem], key: str, value: Any) -> None:
 def _laws(texts: list[str], problem: str, fixed: set[str]) -> dict[str, NumberLaw]:
     from variform.data.ensemble import kind_of
     from variform.data.inputs import NumberLaw
+    from variform.random import generator
 
     kind, laws = kind_of(problem), {}
     for text in texts:
@@ -161,7 +162,7 @@ def _laws(texts: list[str], problem: str, fixed: set[str]) -> dict[str, NumberLa
         for value in (law.first, law.second) if law.kind == "uniform" else ():
             _check_parameter(kind, key, value)
         if law.kind != "uniform":  # which may leave the bounds now and then: those instances fail
-            _check_parameter(kind, key, law.sample(key, 0, 0))
+            _check_parameter(kind, key, law.sample(generator(0, 0, key)))
         laws[key] = law
     return laws
 

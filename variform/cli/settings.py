@@ -10,6 +10,7 @@ from typing import Any
 
 from variform.errors import InputError, unknown
 from variform.problem import Problem
+from variform.random import generator
 
 KINDS = (("float", (int, float), "a number"), ("int", int, "a whole number"), ("str", str, "a word"))
 """What the annotation of an option says, what its value must be, and that in words."""
@@ -85,7 +86,7 @@ def _value(kind: type[Problem], name: str, text: str) -> Any:
         numbers = text.split(":")[1:]
         if len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
             raise InputError(f"{name}={text}: a random field is sample:SEED:INDEX, two whole numbers")
-        return kind.random[name].sample(*map(int, numbers))
+        return kind.random[name].sample(generator(*map(int, numbers), name))
     if text.lower().endswith(".csv"):
         from variform import table
 
