@@ -150,7 +150,7 @@ def _spectral(stored: store.Stored, plan: Plan, progress: Progress) -> Recheck:
     from variform.data.solved.spectral import advance
 
     kind = stored.header["info"]["problem"]
-    if kind not in problems.CATALOGUE:
+    if kind not in {**problems.CATALOGUE, **problems.EVOLUTIONS}:
         raise InputError(f"its equation is code of a user's file, {kind}, which a data file cannot make run")
     data = stored.dataset()
     task = problems.load(kind)(**stored.header["info"]["values"])

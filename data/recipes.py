@@ -10,11 +10,13 @@ from variform import problems
 from variform.data.solved import Plan, Population
 from variform.errors import InputError, unknown
 from variform.evolution import Evolution
+from variform.problems.spectral_evolutions import ForcedWaves
 from variform.random import (
     Exponential,
     GaussianField,
     Mapped,
     Steps,
+    Uniform,
     two_phase,
 )
 from variform.task import Law, Task
@@ -125,8 +127,9 @@ def find(name: str) -> Recipe:
     """
     if name in RECIPES:
         return RECIPES[name]
-    if ".py" not in name and name not in problems.CATALOGUE:
-        raise unknown("data set or problem", name, {**RECIPES, **problems.CATALOGUE})
+    known = {**RECIPES, **problems.CATALOGUE, **problems.EVOLUTIONS}
+    if ".py" not in name and name not in known:
+        raise unknown("data set or problem", name, known)
     kind = problems.load(name)
     spectral = issubclass(kind, Evolution)
     steps = {"steps": 50, "snapshots": 10} if getattr(kind, "time", None) is not None else {}
@@ -135,11 +138,26 @@ def find(name: str) -> Recipe:
     return Recipe(name, text, method=method, finer=1 if spectral else 2, **steps)
 
 
+def _waves(
+    problem: str, description: str, resolution: int, steps: int, snapshots: int, *, finer: int = 2, **others: Any
+) -> Recipe:
+    """By the spectral method."""
+    settings = {"batch": 64, **others}
+    return Recipe(
+        problem,
+        description,
+        method="spectral",
+        resolution=resolution,
+        steps=steps,
+        snapshots=snapshots,
+        finer=finer,
+        **settings,
+    )
+
+
 GRF = GaussianField(scale=3.0, modes=63)
 """Covariance 9 (9 - Laplace)^(-2), Neumann, zero mean: that of the Darcy sets of the literature."""
 ROUGH, SMOOTH = GaussianField(alpha=1.6, modes=63), GaussianField(alpha=3.0, modes=63)
-TORUS = GaussianField(boundary="periodic", alpha=2.5, tau=7.0, scale=7.0**1.5 * 2**0.5, modes=20)
-"""Initial vorticity of the Navier-Stokes sets: N(0, 7^3 (49 - Laplace)^(-2.5)) in their code's normalisation."""
 
 RECIPES: dict[str, Recipe] = {
     "darcy": Recipe(
@@ -187,6 +205,69 @@ RECIPES: dict[str, Recipe] = {
         resolution=128,
         finer=1,
         variants={"wavenumber": Variant("k = 3", values={"wavenumber": 3.0})},
+    ),
+    "fisher_kpp": Recipe(
+        "fisher_kpp",
+        "Fronts of Fisher's equation with random diffusivity and growth, exact values at both ends",
+        laws={"diffusivity": Uniform(0.5, 2.0), "growth": Uniform(0.5, 2.0)},
+        resolution=128,
+        steps=160,
+        snapshots=40,
+        variants={"fast": Variant("growth beyond what was learnt", {"growth": Uniform(2.0, 4.0)})},
+    ),
+    "advection": _waves(
+        "advection", "Advection with random speeds, 100 points, 125 frames", 100, 124, 124, finer=1, batch=256
+    ),
+    "burgers_1d": _waves("burgers_periodic", "Burgers' equation, nu = 0.01, 128 points, 128 frames", 128, 2540, 127),
+    "kdv": _waves("kdv", "Korteweg and de Vries' equation from random waves, 128 points", 128, 2000, 100),
+    "ks": _waves("ks", "Kuramoto and Sivashinsky's equation, L = 64, 200 points, 200 frames", 200, 1990, 199, finer=1),
+    "e1": _waves(
+        "forced_waves",
+        "E1: forced inviscid Burgers in the limit of a small viscosity, beta = 0.01 (theirs is by WENO, without any)",
+        100,
+        1245,
+        249,
+        finer=16,
+        values={"alpha": 1.0, "beta": 0.01, "gamma": 0.0},
+    ),
+    "e2": _waves(
+        "forced_waves",
+        "E2: forced Burgers, beta random from 0.01 (theirs from 0) to 0.2",
+        100,
+        1245,
+        249,
+        finer=16,
+        laws={**ForcedWaves.random, "beta": Uniform(0.01, 0.2)},
+    ),
+    "e3": _waves(
+        "forced_waves",
+        "E3: Burgers with dispersion, alpha, beta and gamma random; until t = 4 (theirs until 2)",
+        100,
+        2490,
+        249,
+        finer=4,
+        laws={
+            **ForcedWaves.random,
+            "alpha": Uniform(0.0, 6.0),
+            "beta": Uniform(0.1, 0.4),
+            "gamma": Uniform(0.0, 1.0),
+        },
+    ),
+    "cahn_hilliard": _waves(
+        "cahn_hilliard_torus", "Cahn and Hilliard's equation from noise", 64, 2000, 40, finer=2, batch=16
+    ),
+    "navier_stokes_vorticity": _waves(
+        "navier_stokes_vorticity",
+        "Vorticity on the torus, nu = 1e-3 (variants 1e-4, 1e-5), 64^2 points, a frame a time unit (Li et al. 2021)",
+        64,
+        1000,
+        20,
+        finer=2,
+        batch=20,
+        variants={
+            "1e-4": Variant("nu = 1e-4", values={"viscosity": 1e-4}),
+            "1e-5": Variant("nu = 1e-5", values={"viscosity": 1e-5}),
+        },
     ),
     "heat_source": Recipe(
         "heat_source", "Heat from a random source that does not change, T = 0 at first", steps=40, snapshots=20

@@ -84,6 +84,21 @@ CATALOGUE = {
 }
 """Name on the command line -> module:class."""
 
+EVOLUTIONS = {
+    "advection": "variform.problems.spectral_evolutions:Advection",
+    "heat_torus": "variform.problems.spectral_evolutions:HeatOnTorus",
+    "burgers_periodic": "variform.problems.spectral_evolutions:Burgers",
+    "kdv": "variform.problems.spectral_evolutions:KortewegDeVries",
+    "ks": "variform.problems.spectral_evolutions:KuramotoSivashinsky",
+    "allen_cahn_torus": "variform.problems.spectral_evolutions:AllenCahnOnTorus",
+    "cahn_hilliard_torus": "variform.problems.spectral_evolutions:CahnHilliardOnTorus",
+    "gray_scott_torus": "variform.problems.spectral_evolutions:GrayScottOnTorus",
+    "navier_stokes_vorticity": "variform.problems.spectral_evolutions:Vorticity",
+    "kolmogorov_flow": "variform.problems.spectral_evolutions:KolmogorovFlow",
+    "forced_waves": "variform.problems.spectral_evolutions:ForcedWaves",
+}
+"""The same of evolutions in symbol form only, which the spectral method solves."""
+
 
 def load(name: str) -> type[Problem]:
     """The problem class of a catalogue name or of `path/to/file.py[:Class]`; a file is run as code.
@@ -93,9 +108,9 @@ def load(name: str) -> type[Problem]:
     """
     if ".py" in name:
         return _from_file(*name.split(".py:", 1)) if ".py:" in name else _from_file(name.removesuffix(".py"), None)
-    if name not in CATALOGUE:
-        raise unknown("problem", name, CATALOGUE)
-    module, _, class_name = CATALOGUE[name].partition(":")
+    if name not in (known := {**CATALOGUE, **EVOLUTIONS}):
+        raise unknown("problem", name, known)
+    module, _, class_name = known[name].partition(":")
     return getattr(importlib.import_module(module), class_name)
 
 

@@ -32,6 +32,8 @@ class Evolution(Task, ABC):
     fields: dict[str, Field] = {}
     time: tuple[float, float] | None = None
     """First and last time [s]."""
+    conditions: list[Any] = []
+    is_eigenproblem = is_complex = False
 
     @abstractmethod
     def box(self, p: SimpleNamespace) -> tuple[Sequence[float], Sequence[float]]:
@@ -54,6 +56,31 @@ class Evolution(Task, ABC):
         Args:
             u: values [unit of each field], shape (C, *grid).
             grad: spectral derivatives; grad(u[0])[1] is the derivative of component 0 along axis 1.
+        """
+        return None
+
+    def flux(self, u: Any, p: SimpleNamespace) -> Any:
+        """F in N(u) = - div F(u) + what `nonlinear` gives: (C, *grid) to (dim, C, *grid); None if there is none.
+
+        Its divergence is taken in Fourier space, which saves the transforms that derivatives on the grid take.
+        """
+        return None
+
+    def coefficients(self, u_hat: Any, p: SimpleNamespace, box: Any) -> Any:
+        """Further terms of N from and to Fourier coefficients (C, *M), where those need the fewest transforms.
+
+        Args:
+            box: a `variform.solvers.spectral.periodic.PeriodicBox`: its k, fft, ifft and derivatives.
+        """
+        return None
+
+    def forcing(self, x: Any, p: SimpleNamespace) -> Any:
+        """A source that changes neither with u nor in time, (dim, *grid) to (C, *grid); None if there is none."""
+        return None
+
+    def drive(self, x: Any, t: float, p: SimpleNamespace) -> Any:
+        """A source that changes in time, (dim, *grid) to (C, *grid); None if there is none. Numbers in p may be
+        arrays (B, 1, ...), which give (C, B, *grid).
         """
         return None
 

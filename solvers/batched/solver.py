@@ -116,6 +116,7 @@ class BatchedSolver:
         steps: int,
         snapshots: int = 1,
         rtol: float = 1e-10,
+        time: tuple[float, float] | None = None,
         progress: Callable[[float, str], None] = lambda fraction, text: None,
     ) -> Batch:
         """Step every sample from the first to the last time of the problem, by SDIRK of order 2 with constant steps.
@@ -123,6 +124,7 @@ class BatchedSolver:
         Args:
             initial: dofs (B, *shape) by field in place of the problem's initial values.
             steps, snapshots: time steps, and how many later states to keep, evenly spaced.
+            time: first and last time [s]; those of the problem by default.
         """
         if self.problem.time is None:
             raise InputError(f"{self.problem.name} is stationary: use solve")
@@ -132,7 +134,7 @@ class BatchedSolver:
             )
         inputs = Inputs.of(self.weak, p, boundary)
         u = self._packed("initial", initial or {}, self.initial_values(inputs), inputs)
-        begin, end = self.problem.time
+        begin, end = time or self.problem.time
         dt, states, outcomes = (end - begin) / steps, [u], []
         for step in range(steps):
             rates: list[Tensor] = []

@@ -47,16 +47,20 @@ class Etdrk4:
         kept = dtype.to_complex() if z.is_complex() else dtype
         return cls(*(c.to(kept) for c in (torch.exp(z), torch.exp(z / 2), Q, f1, f2, f3)))
 
-    def step(self, v: Tensor, N: Callable[[Tensor], Tensor] | None) -> Tensor:
-        """v one step later; None stands for N = 0."""
+    def step(self, v: Tensor, N: Callable[[Tensor, float], Tensor] | None) -> Tensor:
+        """v one step later; None stands for N = 0.
+
+        Args:
+            N: of v and the part of the step that has passed, 0, 1/2 or 1.
+        """
         if N is None:
             return self.E * v
-        N_v = N(v)
+        N_v = N(v, 0.0)
         half = self.E_half * v
         a = half + self.Q * N_v
-        N_a = N(a)
-        N_b = N(half + self.Q * N_a)
-        N_c = N(self.E_half * a + self.Q * (2 * N_b - N_v))
+        N_a = N(a, 0.5)
+        N_b = N(half + self.Q * N_a, 0.5)
+        N_c = N(self.E_half * a + self.Q * (2 * N_b - N_v), 1.0)
         return self.E * v + self.f1 * N_v + 2 * self.f2 * (N_a + N_b) + self.f3 * N_c
 
 
@@ -72,3 +76,30 @@ def _entire(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     values = f(torch.where(near, torch.ones_like(z), z))
     values[near] = mean if z.is_complex() else mean.real
     return values
+
+
+@dataclass(frozen=True)
+class Etdrk2:
+    """The scheme of order 2 of the same family, two evaluations of N a step.
+
+    Source: Cox and Matthews 2002, equation 22.
+    """
+
+    E: Tensor
+    f1: Tensor
+    f2: Tensor
+
+    @classmethod
+    def of(cls, L: Tensor, dt: float, dtype: torch.dtype = torch.float64) -> Etdrk2:
+        z = dt * L
+        f1 = dt * _entire(lambda z: (torch.exp(z) - 1) / z, z)
+        f2 = dt * _entire(lambda z: (torch.exp(z) - 1 - z) / z**2, z)
+        kept = dtype.to_complex() if z.is_complex() else dtype
+        return cls(*(c.to(kept) for c in (torch.exp(z), f1, f2)))
+
+    def step(self, v: Tensor, N: Callable[[Tensor, float], Tensor] | None) -> Tensor:
+        if N is None:
+            return self.E * v
+        N_v = N(v, 0.0)
+        a = self.E * v + self.f1 * N_v
+        return a + self.f2 * (N(a, 1.0) - N_v)

@@ -82,6 +82,21 @@ class PeriodicBox:
 
         return grad
 
+    def derivatives(self, like: Tensor) -> Tensor:
+        """i k, without the Nyquist modes, of the type of some coefficients and with their number of axes after dim."""
+        if like.dtype not in self._ik:
+            self._ik[like.dtype] = (1j * torch.where(self.nyquist, 0.0, self.k)).to(like.dtype)
+        ik = self._ik[like.dtype]
+        return ik.reshape(self.dim, *[1] * (like.ndim - self.dim), *ik.shape[1:])
+
+    @cached_property
+    def _ik(self) -> dict[torch.dtype, Tensor]:
+        return {}
+
+    @staticmethod
+    def stack(parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts)
+
     def symbol(self, of: Callable[[Tensor], Tensor]) -> Tensor:
         """The symbol `of(k)` of an operator on real functions, shape (..., *M).
 

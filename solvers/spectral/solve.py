@@ -12,18 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from variform.errors import ComputationError, InputError
+from variform.errors import ComputationError, InputError, unknown
 from variform.evolution import Evolution
 from variform.forms import values
 from variform.grid import GridSolution
 from variform.meshes import Box
 from variform.problem import Problem
 from variform.solution import Cost
-from variform.solvers.spectral.etdrk4 import Etdrk4
+from variform.solvers.spectral.etdrk4 import Etdrk2, Etdrk4
+from variform.solvers.spectral.imex import Imex3
 from variform.solvers.spectral.periodic import PeriodicBox
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done and what is being done."""
+
+SCHEMES = {"etdrk4": Etdrk4, "etdrk2": Etdrk2, "imex3": Imex3}
 
 PAUSE = 0.05
 """Least time between two reports of progress [s]."""
@@ -35,6 +38,7 @@ def solve(
     resolution: int = 64,
     steps: int = 100,
     snapshots: int = 1,
+    scheme: str = "etdrk4",
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
 ) -> GridSolution:
@@ -44,6 +48,7 @@ def solve(
         resolution: points along each axis, even.
         steps: equal time steps; problems without N(u) are exact for any number.
         snapshots: equally spaced times to keep, after the first time, which is kept too; divides `steps`.
+        scheme: in time: etdrk4, etdrk2 or imex3, named with their orders.
         progress: called some 20 times a second at most.
         device: where to compute.
 
@@ -57,7 +62,11 @@ def solve(
     u0 = _initial_values(task, box)
     ready = time.perf_counter()
     with torch.no_grad():
-        u = integrate(task, u0[None], steps=steps, snapshots=snapshots, progress=progress)[0].cpu().numpy()
+        u = (
+            integrate(task, u0[None], steps=steps, snapshots=snapshots, scheme=scheme, progress=progress)[0]
+            .cpu()
+            .numpy()
+        )
     end = time.perf_counter()
     values = {
         name: u[:, channels].reshape(len(u), *task.fields[name].shape, *box.shape)
@@ -78,7 +87,7 @@ def solve(
         ),
         discretization={
             "method": "spectral",
-            "scheme": "ETDRK4",
+            "scheme": scheme,
             "resolution": resolution,
             "steps": steps,
             "dealiasing": "2/3 of N(u)",
@@ -94,6 +103,9 @@ def integrate(
     *,
     steps: int,
     snapshots: int = 1,
+    scheme: str = "etdrk4",
+    time: tuple[float, float] | None = None,
+    mark: bool = False,
     progress: Progress | None = None,
 ) -> Tensor:
     """Step a batch at once, in the precision and on the device of its initial values.
@@ -102,7 +114,9 @@ def integrate(
         u0: values at the first time, shape (B, C, *N), N even.
         p: parameters of all samples, or of each, which must then be numbers (functions, which initial values may
             need, are not handed on); those of the task by default.
-        steps, snapshots, progress: as in `solve`.
+        steps, snapshots, scheme, progress: as in `solve`.
+        time: first and last time [s]; those of the task by default.
+        mark: samples whose values are lost end as NaN, and the others go on.
 
     Returns:
         Trajectories, shape (B, snapshots + 1, C, *N), beginning with u0.
@@ -112,20 +126,24 @@ def integrate(
         ComputationError: values became infinite or NaN; the message gives the step and the samples.
     """
     _check(task, steps, snapshots)
+    if scheme not in SCHEMES:
+        raise unknown("time scheme", scheme, SCHEMES)
+    begin, end = time or task.time
     p = task.p if p is None else p
     each = [p] if isinstance(p, SimpleNamespace) else list(p)
     box = _batch_box(task, each, u0)
     u, shared = u0.movedim(1, 0), each[0] if len(each) == 1 else _stacked(each, u0)
     N = _nonlinear(task, box, shared, u)
-    dt = (task.time[1] - task.time[0]) / steps
-    scheme = Etdrk4.of(torch.stack([_linear(task, box, q, len(u)) for q in each], dim=1), dt, u0.dtype)
+    dt = (end - begin) / steps
+    stepper = SCHEMES[scheme].of(torch.stack([_linear(task, box, q, len(u)) for q in each], dim=1), dt, u0.dtype)
     report = _throttled(progress)
     v, kept = box.fft(u), [u]
     for i in range(1, steps + 1):
-        v = scheme.step(v, N)
-        if not torch.isfinite(v).all():
+        start = begin + (i - 1) * dt
+        v = stepper.step(v, None if N is None else lambda u_hat, c, t=start: N(u_hat, t + c * dt))
+        if not mark and not torch.isfinite(v).all():
             raise ComputationError(
-                f"values of {task.name} are not finite after step {i} of {steps}, t = {task.time[0] + i * dt:g} s"
+                f"values of {task.name} are not finite after step {i} of {steps}, t = {begin + i * dt:g} s"
                 f"{_samples_lost(v)}; take more steps, for example {4 * steps}"
             )
         if i % (steps // snapshots) == 0:
@@ -217,22 +235,49 @@ def _linear(task: Evolution, box: PeriodicBox, p: SimpleNamespace, C: int) -> Te
         ) from None
 
 
-def _nonlinear(task: Evolution, box: PeriodicBox, p: SimpleNamespace, u0: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """N as a map of coefficients (C, B, *M), from and to the resolved modes only; None if there is none."""
-    grad = box.gradient(u0.dtype)
-    trial = task.nonlinear(u0, p, grad)
-    if trial is None:
+def _nonlinear(
+    task: Evolution, box: PeriodicBox, p: SimpleNamespace, u0: Tensor
+) -> Callable[[Tensor, float], Tensor] | None:
+    """N as a map of coefficients (C, B, *M) and time, from and to the resolved modes only; None if there is none."""
+    grad, x = box.gradient(u0.dtype), box.x.to(u0.dtype)
+    on_grid = (
+        _shaped(task, "nonlinear(u, p, grad)", task.nonlinear(u0, p, grad), u0.shape) is not None,
+        _shaped(task, "flux(u, p)", task.flux(u0, p), (box.dim, *u0.shape)) is not None,
+    )
+    u_hat = box.fft(u0)
+    in_space = _shaped(task, "coefficients(u_hat, p, box)", task.coefficients(u_hat, p, box), u_hat.shape) is not None
+    steady, driven = task.forcing(x, p), task.drive(x, 0.0, p) is not None
+    if steady is None and not driven and not any(on_grid) and not in_space:
         return None
-    if trial.shape != u0.shape:
-        raise InputError(
-            f"nonlinear(u, p, grad) of {task.name} must keep the shape of u, {tuple(u0.shape)}, got {(*trial.shape,)}"
-        )
 
-    def N(u_hat: Tensor) -> Tensor:
-        u = box.ifft(box.resolved * u_hat)
-        return box.resolved * box.fft(task.nonlinear(u, p, grad))
+    def source(f: Tensor) -> Tensor:
+        """Coefficients of a force, (C, *grid) or (C, B, *grid)."""
+        return box.fft((f[:, None] if f.ndim == u0.ndim - 1 else f).to(u0.dtype))
+
+    force = None if steady is None else source(steady)
+
+    def N(u_hat: Tensor, t: float) -> Tensor:
+        known = box.resolved * u_hat
+        total = torch.zeros_like(u_hat) if force is None else force.expand_as(u_hat)
+        if any(on_grid):
+            u = box.ifft(known)
+            if on_grid[0]:
+                total = total + box.fft(task.nonlinear(u, p, grad))
+            if on_grid[1]:
+                total = total - (box.derivatives(u_hat) * box.fft(task.flux(u, p))).sum(0)
+        if in_space:
+            total = total + task.coefficients(known, p, box)
+        if driven:
+            total = total + source(task.drive(x, t, p))
+        return box.resolved * total
 
     return N
+
+
+def _shaped(task: Evolution, name: str, value: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+    if value is not None and value.shape != shape:
+        raise InputError(f"{name} of {task.name} must have shape {tuple(shape)}, got {(*value.shape,)}")
+    return value
 
 
 def _samples_lost(v: Tensor) -> str:
