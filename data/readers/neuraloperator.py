@@ -1,0 +1,44 @@
+"""Tensors of neuraloperator: a dictionary {x, y} in a file .pt."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+from variform.data.dataset import Dataset
+from variform.errors import InputError
+
+
+def read(path: Path) -> Dataset:
+    """x (samples, *grid) as input, y as output; a channel axis of length 1 is left out.
+
+    Raises:
+        InputError: damaged, more than tensors, or shapes that do not agree.
+    """
+    import torch
+
+    try:
+        stored = torch.load(path, weights_only=True, map_location="cpu", mmap=False)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, ValueError, KeyError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path} is damaged, or holds more than tensors: {reason}") from None
+    if not isinstance(stored, dict) or not all(isinstance(stored.get(key), torch.Tensor) for key in "xy"):
+        raise InputError(f"{path} must hold a dictionary with the tensors 'x' and 'y'")
+    arrays = {
+        key: stored[key].to(torch.float32).numpy() if stored[key].dtype == torch.bool else stored[key].numpy()
+        for key in "xy"
+    }
+    for key, values in arrays.items():
+        if values.ndim == 4 and values.shape[1] == 1:
+            arrays[key] = values[:, 0]
+    x, y = arrays["x"], arrays["y"]
+    if x.shape != y.shape or not 2 <= x.ndim <= 4 or x.dtype.kind != "f" or y.dtype.kind != "f":
+        raise InputError(
+            f"{path}: x and y must be floating-point or boolean tensors of one shape (samples, *grid), got "
+            f"{x.dtype} {x.shape} and {y.dtype} {y.shape}"
+        )
+    axes = [np.linspace(0, 1, n) for n in x.shape[1:]]
+    notes = ["the file has no coordinates: the unit box with both ends is taken"]
+    return Dataset.of(path.stem, axes, {"x": x}, {"y": y}, info={"notes": notes}, layout="neuraloperator")
