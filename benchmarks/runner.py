@@ -238,18 +238,23 @@ def _operator(problem: Problem, row: Row, path: Path, progress: Any) -> tuple[So
     """Generate the data set unless `path` holds it, train, predict; the operator is kept beside the data."""
     from variform import operators
 
-    base = type(problem)(**{k: v for k, v in problem.values.items() if k not in problem.random})
-    dataset = (
-        data.read(path)
-        if path.is_file()
-        else data.generate(
-            base, row.data.count, path, resolution=row.data.resolution, seed=row.data.seed, progress=progress
-        )
+    kind, values = type(problem), {k: v for k, v in problem.values.items() if k not in problem.random}
+    names = {target: name for name, target in problems.CATALOGUE.items()}
+    name = names.get(f"{kind.__module__}:{kind.__qualname__}")
+    plan = data.plan_of(
+        f"problem:{name}" if name else f"{inspect.getfile(kind)}:{kind.__qualname__}",
+        row.data.count,
+        resolution=row.data.resolution,
+        seed=row.data.seed,
+        splits={"train": row.data.count},
+        values=values,
     )
+    data.generate(plan, path, progress=progress)
+    dataset = data.read(path)
     operator = operators.train(dataset, progress=progress, **row.options)
     operator.save(path.parent)
     solution = operator.predict(problem)
-    extra = {"training_s": operator.info["training_s"], "data_s": dataset.info["wall_s"], "history": operator.history}
+    extra = {"training_s": operator.info["training_s"], "data_s": dataset.info["solve_s"], "history": operator.history}
     return solution, extra
 
 

@@ -122,11 +122,14 @@ class Recipe:
 def find(name: str) -> Recipe:
     """The recipe of this name; else one for the problem of this name, with the method that takes it.
 
+    "problem:NAME" is always the problem, also where a recipe has its name.
+
     Raises:
         InputError: neither is there.
     """
     if name in RECIPES:
         return RECIPES[name]
+    name = name.removeprefix("problem:")
     known = {**RECIPES, **problems.CATALOGUE, **problems.EVOLUTIONS}
     if ".py" not in name and name not in known:
         raise unknown("data set or problem", name, known)

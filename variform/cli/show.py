@@ -94,22 +94,9 @@ def _show_mesh(path: Path, json: bool) -> None:
 
 
 def _show_data(path: Path, json: bool) -> None:
-    from variform import data
+    from variform.cli.data import info
 
-    dataset = data.read(path)
-    shown = {
-        "file": str(path),
-        "task": dataset.name,
-        "samples": len(dataset),
-        "grid": [len(axis) for axis in dataset.coordinates],
-        "inputs": list(dataset.inputs),
-        "outputs": list(dataset.outputs),
-        **dataset.info,
-    }
-    if json:
-        print_json(shown)
-    else:
-        print_table("", [(key, str(value)) for key, value in shown.items()])
+    info(path, json)
 
 
 def _is_checkpoint(path: Path) -> bool:
