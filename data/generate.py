@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import inspect
 import json
+import os
 import shutil
 import time
 import zipfile
@@ -29,6 +30,8 @@ from variform.data.processes import Died, results
 from variform.data.recipes import Recipe, find
 from variform.data.solved import Plan, Solved, prepare
 from variform.errors import ComputationError, InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 REFINED = 4
 """Samples whose discretisation error is estimated."""
@@ -253,11 +256,12 @@ def _finished(plan: Plan, path: Path) -> Outcome:
 def _full_disk(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except (OSError, RuntimeError) as error:  # HDF5 raises both
+        number = getattr(error, "errno", None) or next((n for n in FULL if f"errno = {n}" in str(error)), None)
+        if number not in FULL:
             raise
         raise ComputationError(
-            f"{error.strerror}: {path} could not be written; the finished batches are kept in {path}.parts: "
+            f"{os.strerror(number)}: {path} could not be written; the finished batches are kept in {path}.parts: "
             "make room and run the same command again"
         ) from None
 
@@ -298,6 +302,9 @@ def _merge(path: Path, parts: Path, plan: Plan, solved: Solved) -> Outcome:
                 raise ComputationError(f"batch {number} was damaged on disk and has been removed; run the same again")
             yield rows
 
+    needed = sum(_part(parts, number).stat().st_size for number in range(len(plan.batches)))
+    if shutil.disk_usage(path.parent).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     digest = store.write_rows(path, replace(header, splits=splits, info=info), chunks(), plan.count)
     return Outcome(path, digest, tuple(failed), 0, 0.0)
 
@@ -314,7 +321,8 @@ def _read_part(parts: Path, number: int) -> dict[str, np.ndarray]:
 
 def _refinement(plan: Plan, solved: Solved) -> dict[str, Any] | None:
     """The discretisation error of a few samples: relative L2 distance, on the grid, to a solution twice as fine."""
-    indices = [plan.first + i for i in range(min(REFINED, plan.count))]
+    some = min(1 if plan.snapshots else REFINED, plan.count)
+    indices = [plan.first + i for i in range(some)]
     coarse, finer = solved.rows(indices), solved.refined()
     if finer is None:
         return None

@@ -261,7 +261,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "navier_stokes_vorticity": _waves(
         "navier_stokes_vorticity",
-        "Vorticity on the torus, nu = 1e-3 (variants 1e-4, 1e-5), 64^2 points, a frame a time unit (Li et al. 2021)",
+        "Vorticity on the torus, nu = 1e-3 (variants 1e-4, 1e-5), 64^2 points, a frame a time unit until t = 20",
         64,
         1000,
         20,

@@ -35,6 +35,7 @@ class Solved:
         plan, problem = self.plan, self.population.task
         instances = [self.population.instance(plan.seed, index) for index in indices]
         p = self.parameters(instances)
+        self.solver.forget()
         with torch.no_grad():
             if problem.time is None:
                 batch = self.solver.solve(p, rtol=plan.rtol)

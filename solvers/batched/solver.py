@@ -157,6 +157,13 @@ class BatchedSolver:
         )
         return self._result(torch.stack(states, dim=1), total)
 
+    def forget(self) -> None:
+        """The next solve depends on its own samples alone, to the last bit, and not on what was solved before.
+
+        Otherwise preconditioners are kept, which is quicker.
+        """
+        self.system.forget()
+
     def initial_values(self, inputs: Inputs) -> dict[str, Tensor]:
         """Nodal interpolation of the problem's initial values; absent ones are zero."""
         weak, s = self.weak, self.weak.symbols

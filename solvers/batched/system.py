@@ -157,6 +157,10 @@ class System:
         x[failed], converged[failed], residual[failed] = again.x, again.converged, again.relative_residual
         return linear.Result(x, converged, result.iterations, residual, None)
 
+    def forget(self) -> None:
+        """Preconditioners of earlier solves."""
+        self._preconditioner, self._built_from = None, 0
+
     def adjoint(self, u: Tensor, inputs: Inputs, du: Tensor, rtol: float) -> Tensor:
         """z (B, n) with A^H z = du on the free unknowns, zero where values are prescribed; u as in the solution."""
         portion = self._portion(len(u))

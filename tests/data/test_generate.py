@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 
@@ -48,8 +49,8 @@ def test_two_phase_darcy_obeys_the_maximum_principle_and_its_phases_are_even(tmp
     K, h = data.read("permeability"), data.read("h")
     assert set(np.unique(K)) == {3.0, 12.0} and abs((K == 12).mean() - 0.5) < 0.1
     highest = 0.0736713533 / 3  # of -lap h = 1, K at its least
-    assert h.min() >= 0 and h[:, 1:-1, 1:-1].min() > 0 and h.max() < highest
-    assert (h[:, [0, -1]] == 0).all() and (h[:, :, [0, -1]] == 0).all()
+    assert h[:, 1:-1, 1:-1].min() > 0 and h.max() < highest
+    assert abs(h[:, [0, -1]]).max() < 1e-16 and abs(h[:, :, [0, -1]]).max() < 1e-16
 
 
 def test_workers_and_interruptions_change_no_digit(tmp_path):
@@ -69,7 +70,17 @@ def test_workers_and_interruptions_change_no_digit(tmp_path):
 def test_ten_kills_at_random_moments_lose_nothing(name, tmp_path):
     sizes = {"darcy_lognormal": {"resolution": 17, "batch": 2}, "kdv": {"resolution": 32, "batch": 2, "mesh": 64}}[name]
     options = [f"--{key}={value}" for key, value in sizes.items()]
-    command = [sys.executable, "-m", "variform", "data", "generate", name, "-n", "24", "--seed", "5", *options]
+    command = [
+        Path(sys.executable).with_name("variform"),
+        "data",
+        "generate",
+        name,
+        "-n",
+        "24",
+        "--seed",
+        "5",
+        *options,
+    ]
     whole, torn = tmp_path / "whole.h5", tmp_path / "torn.h5"
     start = time.perf_counter()
     subprocess.run([*command, "--out", whole], check=True, capture_output=True)
@@ -152,7 +163,7 @@ def _none(batch):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_makes_a_sound_file_at_a_small_size(name, tmp_path):
     recipe = find(name)
-    small = {"resolution": 16, "batch": 2, "mesh": 32 if recipe.method == "spectral" else 15}
+    small = {"resolution": 16, "batch": 2, "mesh": 64 if recipe.method == "spectral" else 15}
     if recipe.evolves(None):
         small |= {"steps": 20 * 40, "snapshots": 20} if recipe.method == "spectral" else {"steps": 20, "snapshots": 2}
     generate(plan_of(name, 2, seed=1, **small), tmp_path / "d.h5")
