@@ -302,11 +302,21 @@ def _merge(path: Path, parts: Path, plan: Plan, solved: Solved) -> Outcome:
                 raise ComputationError(f"batch {number} was damaged on disk and has been removed; run the same again")
             yield rows
 
-    needed = sum(_part(parts, number).stat().st_size for number in range(len(plan.batches)))
-    if shutil.disk_usage(path.parent).free < needed:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    _try_size(path, parts, header)
     digest = store.write_rows(path, replace(header, splits=splits, info=info), chunks(), plan.count)
     return Outcome(path, digest, tuple(failed), 0, 0.0)
+
+
+def _try_size(path: Path, parts: Path, header: store.Header) -> None:
+    """Raise OSError unless there is room for the file: HDF5 breaks down where the disk is full."""
+    mesh = 0 if header.mesh is None else header.mesh.points.nbytes + header.mesh.cells.nbytes
+    needed = sum(part.stat().st_size for part in parts.iterdir()) + mesh
+    trial = parts / ".batch-size"
+    try:
+        with open(trial, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, needed + needed // 50 + 2**20)
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def _read_part(parts: Path, number: int) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ def read(path: Path) -> Dataset:
     import torch
 
     try:
-        stored = torch.load(path, weights_only=True, map_location="cpu", mmap=False)
+        with warnings.catch_warnings(action="ignore"):  # of the pickle's age
+            stored = torch.load(path, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, ValueError, KeyError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path} is damaged, or holds more than tensors: {reason}") from None

@@ -50,7 +50,7 @@ def test_finite_elements_solve_a_rebuilt_problem(name):
     a = fem.solve(problem, mesh=mesh)
     b = fem.solve(from_json(tree_of(problem, mesh)), mesh=mesh)
     for field in problem.fields:
-        assert abs(a.nodal(field) - b.nodal(field)).max() < 1e-9 * abs(a.nodal(field)).max()
+        assert abs(a.nodal(field) - b.nodal(field)).max() < 1e-7 * abs(a.nodal(field)).max()  # of the solvers
 
 
 def test_the_signature_is_the_same_in_another_process():
