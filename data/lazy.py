@@ -40,6 +40,8 @@ class LazyFile:
         """Turns what HDF5 raises for files that are damaged, or lack something, into an InputError that names it."""
         try:
             yield
+        except InputError:
+            raise
         except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, StopIteration) as error:
             message = f"{self.path} is damaged, or lacks what its layout asks for, at {what}: {_first_line(error)}"
             raise InputError(message) from None

@@ -404,6 +404,7 @@ class Stored:
             return read_mesh(self.own["mesh"]) if "mesh" in self.own else None
 
     def dataset(self, on: str = "grid") -> Dataset:
+        self.file.open()
         header = self.header
         with self.file.guarded("attributes"):
             file, own = self.file.open(), self.own

@@ -9,17 +9,25 @@ import math
 
 from array_api_compat import array_namespace
 
+from variform.errors import InputError
 from variform.evolution import Evolution
-from variform.problem import Field
+from variform.meshes import Box
+from variform.problem import Field, Problem
 from variform.random import Choice, GaussianField, Sinusoids, Uniform
 from variform.task import Parameter
 
 
-class Periodic(Evolution):
+class Periodic(Problem, Evolution):
     """Evolutions on a box of one length in every direction, from `initial`, one function for the first field."""
 
     length = 1.0
     dim = 1
+
+    def geometry(self, p):
+        return Box(*self.box(p))
+
+    def residual(self, s, v):
+        raise InputError(f"{self.name} has no weak form: solve it by the spectral method")
 
     def box(self, p):
         return (0.0,) * self.dim, (self.length,) * self.dim

@@ -164,5 +164,5 @@ def test_ellipses_stay_inside_and_apart(index):
 
 
 def test_what_is_no_boundary_is_refused():
-    with pytest.raises(InputError, match=r"unknown boundary of a Gaussian field 'robin'.*neumann, dirichlet, periodic"):
+    with pytest.raises(InputError, match=r"unknown boundary of a Gaussian field 'robin'.*dirichlet, neumann, periodic"):
         GaussianField(boundary="robin")

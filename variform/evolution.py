@@ -32,8 +32,6 @@ class Evolution(Task, ABC):
     fields: dict[str, Field] = {}
     time: tuple[float, float] | None = None
     """First and last time [s]."""
-    conditions: list[Any] = []
-    is_eigenproblem = is_complex = False
 
     @abstractmethod
     def box(self, p: SimpleNamespace) -> tuple[Sequence[float], Sequence[float]]:

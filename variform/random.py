@@ -85,13 +85,16 @@ class Series:
         first = 1 if kind == "dirichlet" else 0
         number = xp.arange(first, first + count, dtype=x.dtype, device=getattr(x, "device", None)).reshape((-1, 1))
         s = (x - self.lower[axis]) / (self.upper[axis] - self.lower[axis])
+        # Arithmetic with Python's numbers keeps the precision of x; torch's `where` would not.
+        constant = xp.asarray(number == 0, dtype=x.dtype)
+        size = math.sqrt(2) + (1 - math.sqrt(2)) * constant
         if kind == "neumann":
-            return xp.where(number == 0, 1.0, math.sqrt(2)) * xp.cos(math.pi * number * s)
+            return size * xp.cos(math.pi * number * s)
         if kind == "dirichlet":
-            return math.sqrt(2) * xp.sin(math.pi * number * s)
+            return size * xp.sin(math.pi * number * s)
         # 1, cos 1, sin 1, cos 2, sin 2, ...: sin(a) = cos(a - pi / 2)
-        k, shift = xp.floor((number + 1) / 2), xp.where((number % 2 == 0) & (number > 0), math.pi / 2, 0.0)
-        return xp.where(number == 0, 1.0, math.sqrt(2)) * xp.cos(2 * math.pi * k * s - shift)
+        sine = xp.asarray(number % 2 == 0, dtype=x.dtype) - constant
+        return size * xp.cos(2 * math.pi * xp.floor((number + 1) / 2) * s - math.pi / 2 * sine)
 
     def _like(self, other: Any) -> bool:
         """They have the same functions, and only the coefficients differ."""

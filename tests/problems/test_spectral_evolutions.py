@@ -132,7 +132,7 @@ def test_the_time_step_of_the_vorticity_set_is_fine_enough_against_that_of_the_l
 
 def test_small_waves_grow_as_linear_theory_says():
     n, L = 64, 64.0
-    task = with_time("ks", 2.0, initial=lambda x: 1e-8 * np.cos(2 * np.pi * 3 * x[0] / L))
+    task = with_time("ks", 2.0, initial=lambda x: 1e-8 * torch.cos(2 * np.pi * 3 * x[0] / L))
     u, _ = run(task, n, 200)
     k = 2 * np.pi * 3 / L
     assert abs(u[-1]).max() / abs(u[0]).max() == pytest.approx(math.exp(2 * (k**2 - k**4)), rel=1e-6)

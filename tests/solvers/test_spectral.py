@@ -260,7 +260,7 @@ def test_refuses_arguments_by_name(options, message):
         ),
         ("initial_values", lambda x, p: x / 0, "initial values of Burgers must be finite"),
         ("linear", lambda k, p: k[0, :2], r"linear\(k, p\) of Burgers must have the shape of k\[0\], \(5,\)"),
-        ("nonlinear", lambda u, p, grad: grad(u), r"must keep the shape of u, \(1, 1, 8\), got \(1, 1, 1, 8\)"),
+        ("nonlinear", lambda u, p, grad: grad(u), r"must have shape \(1, 1, 8\), got \(1, 1, 1, 8\)"),
         ("box", lambda p: ((1.0,), (1.0,)), "lower must be below upper"),
     ],
 )

@@ -21,15 +21,15 @@ def problems(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the catalogue, or show one problem with its form. Example: variform problems darcy."""
-    from variform.problems import CATALOGUE, load
+    from variform.problems import CATALOGUE, EVOLUTIONS, load
 
     if name is not None:
         shown = _details(name)
         print_json(shown) if json else _show(shown)
     elif json:
-        print_json([_entry(key) for key in CATALOGUE])
+        print_json([_entry(key) for key in (*CATALOGUE, *EVOLUTIONS)])
     else:
-        print_table("", [(key, _title(load(key))) for key in CATALOGUE], ("problem", "what it is"))
+        print_table("", [(key, _title(load(key))) for key in (*CATALOGUE, *EVOLUTIONS)], ("problem", "what it is"))
 
 
 def _entry(name: str) -> dict[str, Any]:
@@ -84,9 +84,9 @@ def _title(kind: type[Problem]) -> str:
 
 
 def _family(name: str) -> str:
-    from variform.problems import CATALOGUE
+    from variform.problems import CATALOGUE, EVOLUTIONS
 
-    return CATALOGUE[name].partition(":")[0].rpartition(".")[2]
+    return {**CATALOGUE, **EVOLUTIONS}[name].partition(":")[0].rpartition(".")[2]
 
 
 def _dim(problem: Problem) -> int | None:
@@ -101,14 +101,24 @@ def _methods(problem: Problem) -> list[str]:
     """Finite elements, also batched where those take the conditions; Ritz where there is an energy that a network can
     take. Whether a PINN can solve it is not told: its strong form must be derived first, which takes long.
     """
+    from variform.evolution import Evolution
     from variform.problem import Dirichlet, NoRigidMotion, Periodic, Problem
+    from variform.problems import EVOLUTIONS
 
+    if type(problem).__module__ in {target.partition(":")[0] for target in EVOLUTIONS.values()}:
+        return ["spectral"]
+    spectral = ["spectral"] if isinstance(problem, Evolution) else []
     has_energy = type(problem).energy is not Problem.energy and problem.time is None
     plain = all(field.element == "Lagrange" for field in problem.fields.values())
     simple = all(isinstance(c, Dirichlet | Periodic) and not getattr(c, "component", None) for c in problem.conditions)
     held = all(field.element == "Lagrange" for name, field in problem.fields.items() if problem.dirichlet(name))
     batched = held and not problem.conditions_of(NoRigidMotion)
-    return ["fem", *(["fem-batched"] if batched else []), *(["ritz"] if has_energy and plain and simple else [])]
+    return [
+        "fem",
+        *(["fem-batched"] if batched else []),
+        *(["ritz"] if has_energy and plain and simple else []),
+        *spectral,
+    ]
 
 
 def _fields(problem: Problem) -> dict[str, Any]:
