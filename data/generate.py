@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from variform import runs
 from variform.data import store
@@ -146,6 +147,10 @@ def _check(plan: Plan, recipe: Recipe) -> None:
     for name, smallest in least.items():
         if getattr(plan, name) < smallest:
             raise InputError(f"{name} must be {smallest} or more, got {getattr(plan, name)}")
+    try:
+        torch.zeros(1, device=plan.device)
+    except (AssertionError, RuntimeError) as error:
+        raise InputError(f"device {plan.device!r} is not available: {str(error).splitlines()[0]}") from error
     if recipe.evolves(plan) and plan.steps % plan.snapshots:
         raise InputError(f"steps must be a multiple of snapshots, got {plan.steps} and {plan.snapshots}")
     if sum(plan.splits.values()) != plan.count or min(plan.splits.values(), default=0) < 0:

@@ -71,7 +71,7 @@ def recheck(stored: store.Stored, progress: Progress) -> Recheck:
     plan, form = stored.header["info"].get("plan"), stored.json("form")
     if plan is None:
         raise InputError("the file does not say how it was made")
-    if form is not None and stored.mesh is not None:
+    if form is not None and stored.shared_mesh is not None:
         problem = from_json(form)
         return _evolution(stored, problem, progress) if problem.time else _stationary(stored, problem, progress)
     if plan["method"] == "spectral":
@@ -111,7 +111,9 @@ def _stationary(stored: store.Stored, problem: Problem, progress: Progress) -> R
 
 def _solver(stored: store.Stored, problem: Problem) -> BatchedSolver:
     info = stored.header["info"]["discretization"]
-    return BatchedSolver(problem, stored.mesh, degree=info["degree"], quadrature_degree=info["quadrature_degree"])
+    return BatchedSolver(
+        problem, stored.shared_mesh, degree=info["degree"], quadrature_degree=info["quadrature_degree"]
+    )
 
 
 def _parameters(stored: store.Stored, rows: np.ndarray) -> dict[str, Any]:

@@ -397,8 +397,12 @@ class Stored:
         with self.file.guarded(f"variform/{group}"):
             return list(self.own[group]) if group in self.own else []
 
+    def mesh(self, sample: int) -> Mesh | None:
+        """None: the values lie on the grid."""
+        return None
+
     @cached_property
-    def mesh(self) -> Mesh | None:
+    def shared_mesh(self) -> Mesh | None:
         """On which all samples were solved."""
         with self.file.guarded("variform/mesh"):
             return read_mesh(self.own["mesh"]) if "mesh" in self.own else None

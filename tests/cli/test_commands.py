@@ -374,10 +374,10 @@ def test_a_mesh_is_shown_with_its_regions_and_boundaries(variform):
 
 def test_a_data_set_is_shown_with_its_grid_and_fields(variform, tmp_path):
     line, values = np.linspace(0, 1, 5), np.zeros((3, 5, 5))
-    write(tmp_path / "data.h5", Dataset("Darcy", (line, line), {"a": values}, {"h": values}, {"seed": 7}))
+    write(tmp_path / "data.h5", Dataset.of("Darcy", (line, line), {"a": values}, {"h": values}, info={"seed": 7}))
     shown = strict(variform("show", str(tmp_path / "data.h5"), "--json").out)
-    assert (shown["task"], shown["samples"], shown["grid"], shown["seed"]) == ("Darcy", 3, [5, 5], 7)
-    assert (shown["inputs"], shown["outputs"]) == (["a"], ["h"])
+    assert (shown["task"], shown["samples"], shown["grid"], shown["info"]["seed"]) == ("Darcy", 3, [5, 5], 7)
+    assert shown["fields"] == {"a": "input", "h": "output"}
     assert "Darcy" in variform("show", str(tmp_path / "data.h5")).out
 
 

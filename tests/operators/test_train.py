@@ -23,7 +23,7 @@ def dataset(count=4, points=17):
     x = np.stack(np.meshgrid(*[np.linspace(0, 1, points)] * 2, indexing="ij"))
     fields = np.stack([DARCY.sample(0, i).values["heterogeneity"](x) for i in range(count)])
     heads = (1 - x[0]) + 0.3 * np.sin(np.pi * x[0]) * np.log(fields)
-    return Dataset("Darcy", (x[0, :, 0], x[1, 0]), {"heterogeneity": fields}, {"h": heads}, {})
+    return Dataset.of("Darcy", (x[0, :, 0], x[1, 0]), {"heterogeneity": fields}, {"h": heads})
 
 
 @pytest.fixture(scope="module")
