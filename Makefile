@@ -1,7 +1,7 @@
 # Everything runs in .venv, which `make setup` builds from requirements.lock. PYTHON=... chooses its interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-torch lint bench lock clean
+.PHONY: help setup demo test test-slow test-torch test-well lint bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,9 @@ test-torch: setup  ## the compiler, the batched solver and the networks, where t
 		tests/solvers/test_batched_linear.py tests/solvers/test_batched_convergence.py \
 		tests/solvers/test_spectral.py
 
+test-well: setup  ## The Well's own loader on our files, in an environment of its own
+	@tools/test_well.sh
+
 lint: setup  ## formatting, lint rules, and who may import whom
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
@@ -34,6 +37,7 @@ bench: setup  ## measure speed
 	.venv/bin/python -m variform.benchmarks.batched
 	.venv/bin/python -m variform.benchmarks.networks
 	.venv/bin/python -m variform.benchmarks.flow
+	.venv/bin/python -m variform.benchmarks.data
 
 lock:  ## resolve setup.cfg into requirements.lock; LOCK_FLAGS=--upgrade takes the newest versions
 	@tools/setup.sh lock $(LOCK_FLAGS)
