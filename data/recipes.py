@@ -259,19 +259,22 @@ RECIPES: dict[str, Recipe] = {
     "cahn_hilliard": _waves(
         "cahn_hilliard_torus", "Cahn and Hilliard's equation from noise", 64, 2000, 40, finer=2, batch=16
     ),
-    "navier_stokes_vorticity": _waves(
-        "navier_stokes_vorticity",
-        "Vorticity on the torus, nu = 1e-3 (variants 1e-4, 1e-5), 64^2 points, a frame a time unit until t = 20",
-        64,
-        1000,
-        20,
-        finer=2,
-        batch=20,
-        variants={
-            "1e-4": Variant("nu = 1e-4", values={"viscosity": 1e-4}),
-            "1e-5": Variant("nu = 1e-5", values={"viscosity": 1e-5}),
-        },
-    ),
+    **{
+        name: _waves(
+            name,
+            f"Vorticity on the torus, nu = {nu}, 64^2 points, a frame a time unit until t = {end} (Li et al. 2021)",
+            64,
+            50 * end,
+            end,
+            batch=20,
+            count=count,
+        )
+        for name, nu, end, count in (
+            ("navier_stokes_vorticity", "1e-3", 50, 5000),
+            ("navier_stokes_1e-4", "1e-4", 30, 10000),
+            ("navier_stokes_1e-5", "1e-5", 20, 1200),
+        )
+    },
     "heat_source": Recipe(
         "heat_source", "Heat from a random source that does not change, T = 0 at first", steps=40, snapshots=20
     ),

@@ -94,6 +94,8 @@ EVOLUTIONS = {
     "cahn_hilliard_torus": "variform.problems.spectral_evolutions:CahnHilliardOnTorus",
     "gray_scott_torus": "variform.problems.spectral_evolutions:GrayScottOnTorus",
     "navier_stokes_vorticity": "variform.problems.spectral_evolutions:Vorticity",
+    "navier_stokes_1e-4": "variform.problems.spectral_evolutions:ThinVorticity",
+    "navier_stokes_1e-5": "variform.problems.spectral_evolutions:ThinnestVorticity",
     "kolmogorov_flow": "variform.problems.spectral_evolutions:KolmogorovFlow",
     "forced_waves": "variform.problems.spectral_evolutions:ForcedWaves",
 }

@@ -228,7 +228,7 @@ class Vorticity(Periodic):
     Source: Li et al., Fourier Neural Operator for Parametric Partial Differential Equations (2021), section 5.3.
     """
 
-    dim, time = 2, (0.0, 20.0)
+    dim, time = 2, (0.0, 50.0)
     fields = {"w": Field("vorticity", unit="1/s")}
     parameters = {
         "viscosity": Parameter("nu", default=1e-3, unit="m^2/s", above=0.0),
@@ -258,6 +258,20 @@ class Vorticity(Periodic):
     def forcing(self, x, p):
         xp, phase = array_namespace(x), 2 * math.pi * (x[0] + x[1])
         return 0.1 * (xp.sin(phase) + xp.cos(phase))[None]
+
+
+class ThinVorticity(Vorticity):
+    """The same with nu = 1e-4, until t = 30."""
+
+    time = (0.0, 30.0)
+    parameters = {**Vorticity.parameters, "viscosity": Parameter("nu", default=1e-4, unit="m^2/s", above=0.0)}
+
+
+class ThinnestVorticity(Vorticity):
+    """The same with nu = 1e-5, until t = 20."""
+
+    time = (0.0, 20.0)
+    parameters = {**Vorticity.parameters, "viscosity": Parameter("nu", default=1e-5, unit="m^2/s", above=0.0)}
 
 
 class KolmogorovFlow(Vorticity):
