@@ -125,9 +125,9 @@ class _Own:
         self.arrays = [
             name
             for name in _leaves(own)
-            if name.split("/")[0] in ("state", "input", "parameter", "residual", "failed", "index")
+            if name.split("/")[0]
+            in ("state", "input", "parameter", "residual", "failed", "index", "points", "nodal", "sampling")
         ]
-        self.ragged = [name for name in _leaves(own) if name.startswith("ragged/") and name.endswith("/rows")]
 
     def samples(self, progress: Progress) -> list[Finding]:
         """Finite values and digests, one sample after the other."""
@@ -163,11 +163,11 @@ class _Own:
         try:
             rows = self._rows(slice(block.start, block.stop))
             for k, i in enumerate(block):
-                yield i, {name: values[k : k + 1] for name, values in rows.items()} | self._ragged(i)
+                yield i, {name: values[k : k + 1] for name, values in rows.items()}
         except InputError:
             for i in block:
                 try:
-                    rows = self._rows(slice(i, i + 1)) | self._ragged(i)
+                    rows = self._rows(slice(i, i + 1))
                 except InputError as error:
                     unreadable[i] = str(error)
                     continue
@@ -176,16 +176,6 @@ class _Own:
     def _rows(self, samples: slice) -> dict[str, np.ndarray]:
         fields = {f"fields/{name}": self.data.read(name, samples) for name in self.data.fields}
         return fields | {name: self.stored.array(name, samples) for name in self.arrays}
-
-    def _ragged(self, sample: int) -> dict[str, np.ndarray]:
-        if not self.ragged:
-            return {}
-        meshes, rows = store.OnMeshes(self.stored), {}
-        for path in self.ragged:
-            name = path.removeprefix("ragged/").removesuffix("/rows")
-            rows[f"ragged/{name}"] = values = meshes.rows(name, sample)
-            rows[f"ragged/{name}/rows"] = np.array([len(values)])
-        return rows
 
 
 def _leaves(group: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +21,6 @@ from variform.runs import atomic, check_parents
 
 Progress = Callable[[float, str], None]
 AXES = "xyz"
-LEAST_DEVIATION = 1e-4
-"""The Well divides by no less."""
 
 
 def convert(data: Dataset, path: Path, to: str, *, progress: Progress = lambda fraction, text: None) -> None:
@@ -53,7 +52,7 @@ def _own(data: Dataset, path: Path, progress: Progress) -> None:
 def _well(data: Dataset, path: Path, progress: Progress) -> None:
     """One file, or a folder of The Well: data/SPLIT/NAME.hdf5 and stats.yaml of the training set."""
     if path.suffix in (".h5", ".hdf5"):
-        store.write(path, data)
+        store.write(path, _with_scalars(data))
         return
     splits = data.splits or {"train": data.good}
     with _new_folder(path) as folder:
@@ -61,16 +60,26 @@ def _well(data: Dataset, path: Path, progress: Progress) -> None:
             if len(part):
                 target = folder / "data" / name
                 target.mkdir(parents=True)
-                store.write(target / f"{data.name}.hdf5", replace(data.only(part), info={}))
+                store.write(target / f"{data.name}.hdf5", _with_scalars(data.only(part)))
             progress(done / len(splits), name)
         first = splits.get("train", next(iter(splits.values())))
-        (folder / "stats.yaml").write_text(json.dumps(statistics(data.only(first)), indent=2) + "\n")
+        (folder / "stats.yaml").write_text(_yaml(statistics(data.only(first))))
+
+
+def _with_scalars(data: Dataset) -> Dataset:
+    """The Well's readers look only for the scalars that the file lists."""
+    return replace(data, info={"varying": list(data.parameters)})
+
+
+def _yaml(found: dict[str, dict[str, float | list[float]]]) -> str:
+    """JSON is YAML, but for 1e-05, which YAML's readers take for a word: they want 1.0e-05."""
+    return re.sub(r"(?<![.\d])(-?\d+)e", r"\1.0e", json.dumps(found, indent=2)) + "\n"
 
 
 def statistics(data: Dataset) -> dict[str, dict[str, float | list[float]]]:
     """mean, std, rms, and the same of one-step differences, of each field (lists for vectors), as The Well has them.
 
-    JSON is YAML. Sums are taken in double precision, one sample after the other.
+    Sums are taken in double precision, one sample after the other. Fields that do not vary in time have no differences.
     """
     found: dict[str, dict[str, float | list[float]]] = {}
     for name, info in data.fields.items():
@@ -97,8 +106,7 @@ class _Moments:
 
     def results(self) -> dict[str, np.ndarray]:
         mean, square = np.asarray(self.first / self.count), np.asarray(self.second / self.count)
-        deviation = np.maximum(np.sqrt(np.maximum(square - mean**2, 0.0)), LEAST_DEVIATION)
-        return {"mean": mean, "std": deviation, "rms": np.sqrt(square)}
+        return {"mean": mean, "std": np.sqrt(np.maximum(square - mean**2, 0.0)), "rms": np.sqrt(square)}
 
 
 def _pdebench(data: Dataset, path: Path, progress: Progress) -> None:
@@ -138,7 +146,10 @@ def _pdebench_scalar(data: Dataset, file: h5py.File, progress: Progress) -> None
 def _pdebench_darcy(data: Dataset, file: h5py.File, progress: Progress) -> None:
     _coordinates(data, file)
     values = data.info.get("card", {}).get("values", {})
-    file.attrs["beta"] = float(values.get("pumping", values.get("beta", 1.0)))
+    columns = {name: column[0] for name, column in data.parameters.items() if len(column) and np.ptp(column) == 0}
+    for name in ("pumping", "beta"):  # the source; not every file says what it is
+        if name in values or name in columns:
+            file.attrs["beta"] = float(values.get(name, columns.get(name)))
     tensor = file.create_dataset("tensor", (len(data), 1, *data.grid), np.float32)
     nu = file.create_dataset("nu", (len(data), *data.grid), np.float32)
     for sample in range(len(data)):

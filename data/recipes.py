@@ -12,9 +12,11 @@ from variform.errors import InputError, unknown
 from variform.evolution import Evolution
 from variform.problems.spectral_evolutions import ForcedWaves
 from variform.random import (
+    EllipticRadius,
     Exponential,
     GaussianField,
     Mapped,
+    SmoothRadius,
     Steps,
     Uniform,
     two_phase,
@@ -93,6 +95,8 @@ class Recipe:
         """The fields of a plan that follow from the recipe."""
         periodic = issubclass(self.kind, Evolution) and self.method == "spectral"
         mesh = self.finer * (resolution if periodic else max(1, resolution - 1))
+        if self.method == "fem-meshes":
+            mesh = max(1, resolution // 10)
         found: dict[str, Any] = {"method": self.method, "mesh": mesh, "degree": self.degree}
         return found | {"steps": self.steps, "snapshots": self.snapshots}
 
@@ -275,6 +279,21 @@ RECIPES: dict[str, Recipe] = {
             ("navier_stokes_1e-5", "1e-5", 20, 1200),
         )
     },
+    "darcy_mesh": Recipe(
+        "darcy_mesh",
+        "Two-phase Darcy flow about an elliptic hole, a mesh of its own for each sample",
+        method="fem-meshes",
+        batch=8,
+        variants={"large": Variant("larger holes", {"void": EllipticRadius((0.3, 0.45))})},
+    ),
+    "elasticity_void": Recipe(
+        "elasticity_void",
+        "An elastic cell with a smooth random void, pulled; P2, a mesh of its own for each sample",
+        method="fem-meshes",
+        batch=8,
+        resolution=41,
+        variants={"rough": Variant("rougher voids", {"void": SmoothRadius(alpha=1.0)})},
+    ),
     "heat_source": Recipe(
         "heat_source", "Heat from a random source that does not change, T = 0 at first", steps=40, snapshots=20
     ),

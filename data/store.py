@@ -43,8 +43,8 @@ Rows = Mapping[str, np.ndarray]
 
 fields/NAME ([T,] *grid, *shape), state/NAME dofs [of all times], input/NAME dofs, parameter/NAME (), residual (),
 failed (), index () the number in the random stream; check/sample, check/snapshot, check/state/NAME (2, *dofs): two
-consecutive states of an evolution, for some samples only; ragged/NAME: of meshes, one after another along the first
-axis, and ragged/NAME/rows (): how many rows are a sample's.
+consecutive states of an evolution, for some samples only. Where each sample has a mesh of its own, points
+(num_points, dim) of it, and nodal/NAME (num_points, *shape) the values there.
 """
 
 
@@ -128,19 +128,14 @@ def with_digests(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     count = len(rows["index"])
     hashes = [hashlib.sha256() for _ in range(count)]
     for name in sorted(rows):
-        if name.startswith("check/") or name.endswith("/rows"):
+        if name.startswith("check/"):
             continue
         values = np.ascontiguousarray(rows[name])
-        pieces = _split(values, rows[f"{name}/rows"]) if name.startswith("ragged/") else values
-        for piece, into in zip(pieces, hashes, strict=True):
+        for piece, into in zip(values, hashes, strict=True):
             into.update(f"{name} {values.dtype.str} {np.shape(piece)}".encode())
             into.update(np.ascontiguousarray(piece).tobytes())
     digest = np.array([list(h.digest()) for h in hashes], dtype=np.uint8).reshape(count, 32)
     return {**rows, "digest": digest}
-
-
-def _split(values: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
-    return np.split(values, np.cumsum(rows)[:-1])
 
 
 def _identity(header: Header) -> str:
@@ -174,8 +169,8 @@ class _Writer:
                 target = self._own(f"scalars/{key}", values.astype(np.float32), grows=False, plain=True)
                 target[begin : begin + len(values)] = values
                 self._fixed(f"variform/parameter/{key}", values.astype(np.float64), begin)
-            elif kind == "check" or (kind == "ragged" and not name.endswith("/rows")):
-                target = self._own(f"variform/{name}{'/all' if kind == 'ragged' else ''}", values, grows=True)
+            elif kind == "check":
+                target = self._own(f"variform/{name}", values, grows=True)
                 target.resize(len(target) + len(values), axis=0)
                 target[len(target) - len(values) :] = values
             else:
@@ -458,10 +453,10 @@ class Stored:
         )
 
     def _on_meshes(self, fields: dict[str, FieldInfo]) -> dict[str, FieldInfo]:
-        values = self.names("ragged/values")
+        values = self.names("nodal")
         if not values:
             raise InputError(f"{self.file.path} has no values on meshes: its samples lie on a grid")
-        return {name: replace(info, time_varying=False) for name, info in fields.items() if name in values}
+        return {name: info for name, info in fields.items() if name in values}
 
     def read(self, name: str, samples: Samples, times: slice) -> np.ndarray:
         with self.file.guarded(f"field {name!r}"):
@@ -477,39 +472,15 @@ class Stored:
 
 @dataclass(frozen=True)
 class OnMeshes:
-    """Values at the points of meshes, one mesh a sample: read one sample at a time."""
+    """Values at the points of meshes, one mesh a sample: the same cells, other points."""
 
     stored: Stored
 
-    @cached_property
-    def offsets(self) -> dict[str, np.ndarray]:
-        counts = {name: self.stored.array(f"ragged/{name}/rows") for name in self._names}
-        return {name: np.concatenate([[0], np.cumsum(rows)]) for name, rows in counts.items()}
-
-    @cached_property
-    def _names(self) -> list[str]:
-        found: list[str] = []
-        self.stored.own["ragged"].visit(lambda name: found.append(name) if name.endswith("/rows") else None)
-        return [name.removesuffix("/rows") for name in found]
-
-    def rows(self, name: str, sample: int) -> np.ndarray:
-        """Those of one sample of "points", "cells", "values/FIELD", "state/FIELD", "region/NAME", ..."""
-        begin, end = self.offsets[name][sample : sample + 2]
-        return self.stored.array(f"ragged/{name}/all", slice(int(begin), int(end)))
-
     def read(self, name: str, samples: Samples, times: slice) -> np.ndarray:
-        numbers = np.arange(len(self.offsets["points"]) - 1)[samples]
-        if len(numbers) != 1:
-            raise InputError("samples on meshes of their own are read one at a time")
-        return self.rows(f"values/{name}", int(numbers[0]))[None]
+        return self.stored.array(f"nodal/{name}", samples)
 
     def mesh(self, sample: int) -> Mesh | None:
-        named = {
-            kind: {name.split("/", 1)[1]: self.rows(name, sample) for name in self._names if name.startswith(one)}
-            for kind, one in (("regions", "region/"), ("boundaries", "boundary/"))
-        }
-        edges = self.rows("edge_nodes", sample) if "edge_nodes" in self._names else None
-        return Mesh(self.rows("points", sample), self.rows("cells", sample), **named, edge_nodes=edges)
+        return replace(self.stored.shared_mesh, points=self.stored.array("points", sample))
 
 
 def check_seal(path: Path) -> str | None:

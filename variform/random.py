@@ -364,6 +364,86 @@ class Ellipses:
         return InEllipses(np.array(centres), np.array(axes), angles, self.inside, self.outside)
 
 
+@dataclass(frozen=True, eq=False)
+class OfDirection:
+    """A function of the angle about a point, as a field of the plane.
+
+    Args:
+        of: angles (1, ...) [rad], from 0 to 2 pi, to values (...).
+        centre: [m].
+    """
+
+    of: Callable[[Any], Any]
+    centre: tuple[float, float] = (0.5, 0.5)
+
+    def __call__(self, x: Any) -> Any:
+        xp = array_namespace(x)
+        angle = xp.atan2(x[1] - self.centre[1], x[0] - self.centre[0])
+        return self.of((angle % (2 * math.pi))[None])
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """low + (high - low) / (1 + exp(value))."""
+
+    low: float
+    high: float
+
+    def __call__(self, values: Any) -> Any:
+        return self.low + (self.high - self.low) / (1 + array_namespace(values).exp(values))
+
+
+@dataclass(frozen=True)
+class SmoothRadius:
+    """The radius of a void between two bounds: a logistic function of a Gaussian field on the circle.
+
+    Covariance 4^2 (3^2 - Laplace)^(-alpha). With alpha = 1, that of the source, corners are rough; 2 is smooth.
+
+    Source: Li et al., Fourier Neural Operator with Learned Deformations (2022), section on elasticity.
+    """
+
+    low: float = 0.2
+    high: float = 0.4
+    alpha: float = 2.0
+    modes: int = 8
+
+    def sample(self, rng: np.random.Generator) -> OfDirection:
+        field = GaussianField(
+            1,
+            "periodic",
+            self.alpha,
+            3.0,
+            scale=4.0,
+            modes=self.modes,
+            zero_mean=False,
+            upper=(2 * math.pi,),
+            lower=(0.0,),
+        )
+        return OfDirection(Composed(field.sample(rng), Logistic(self.low, self.high)))
+
+
+@dataclass(frozen=True)
+class EllipticRadius:
+    """The radius of an ellipse about the middle of the unit square, with random half axes [m] and direction."""
+
+    axis: tuple[float, float] = (0.1, 0.35)
+
+    def sample(self, rng: np.random.Generator) -> OfDirection:
+        (a, b), turn = rng.uniform(*self.axis, size=2), rng.uniform(0, math.pi)
+        return OfDirection(_Ellipse(float(a), float(b), float(turn)))
+
+
+@dataclass(frozen=True)
+class _Ellipse:
+    a: float
+    b: float
+    turn: float
+
+    def __call__(self, angle: Any) -> Any:
+        xp, t = array_namespace(angle), angle[0] - self.turn
+        return self.a * self.b / xp.sqrt((self.b * xp.cos(t)) ** 2 + (self.a * xp.sin(t)) ** 2)
+
+
 @dataclass(frozen=True)
 class Normal:
     """sigma g: g as of `LogNormal`, band-limited: the same on every mesh."""

@@ -28,18 +28,21 @@ def read(path: Path) -> Dataset:
         raise InputError(f"{path} is damaged, or holds more than tensors: {reason}") from None
     if not isinstance(stored, dict) or not all(isinstance(stored.get(key), torch.Tensor) for key in "xy"):
         raise InputError(f"{path} must hold a dictionary with the tensors 'x' and 'y'")
+    kept = (torch.float32, torch.float64)
+    for key in "xy":
+        if stored[key].is_complex() or stored[key].layout != torch.strided:
+            raise InputError(f"{path}: {key} must be a dense tensor of real numbers, got {stored[key].dtype}")
     arrays = {
-        key: stored[key].to(torch.float32).numpy() if stored[key].dtype == torch.bool else stored[key].numpy()
+        key: (stored[key] if stored[key].dtype in kept else stored[key].to(torch.float32)).detach().numpy()
         for key in "xy"
     }
     for key, values in arrays.items():
         if values.ndim == 4 and values.shape[1] == 1:
             arrays[key] = values[:, 0]
     x, y = arrays["x"], arrays["y"]
-    if x.shape != y.shape or not 2 <= x.ndim <= 4 or x.dtype.kind != "f" or y.dtype.kind != "f":
+    if x.shape != y.shape or not 2 <= x.ndim <= 4 or min(x.shape) < 1 or min(x.shape[1:]) < 2:
         raise InputError(
-            f"{path}: x and y must be floating-point or boolean tensors of one shape (samples, *grid), got "
-            f"{x.dtype} {x.shape} and {y.dtype} {y.shape}"
+            f"{path}: x and y must be tensors of one shape (samples, *grid), got {tuple(x.shape)} and {tuple(y.shape)}"
         )
     axes = [np.linspace(0, 1, n) for n in x.shape[1:]]
     notes = ["the file has no coordinates: the unit box with both ends is taken"]

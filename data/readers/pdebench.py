@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import h5py
+
 import numpy as np
 
 from variform.data.dataset import Dataset, FieldInfo, Samples
@@ -46,7 +48,9 @@ def read(lazy: LazyFile) -> Dataset:
 
 def _is_grouped(file: Any) -> bool:
     names = list(file)
-    return bool(names) and all(name.isdecimal() for name in names) and "data" in file[names[0]]
+    if not names or not all(name.isdecimal() for name in names):
+        return False
+    return isinstance(file[names[0]], h5py.Group) and "data" in file[names[0]]
 
 
 def _scalar(lazy: LazyFile) -> Dataset:
@@ -87,7 +91,9 @@ def _compressible(lazy: LazyFile) -> Dataset:
         if file[name].shape != shape or len(t) - shape[1] not in (0, 1):
             raise _wrong(lazy, name, file[name].shape, str(shape))
     arrays = {name: (name, FieldInfo("output", (), True)) for name in names}
-    return _dataset(lazy, arrays, axes, t[: shape[1]], shape[0], [FAULTS["eta"]] if len(axes) == 2 else [], True)
+    notes = [FAULTS["eta"]] if len(axes) == 2 else []
+    outflow = "trans" in lazy.path.stem  # of its names; the others say "periodic"
+    return _dataset(lazy, arrays, axes, t[: shape[1]], shape[0], notes, not outflow)
 
 
 def _incompressible(lazy: LazyFile) -> Dataset:

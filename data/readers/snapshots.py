@@ -2,9 +2,10 @@
 
 NPZ: one sample; coordinates x, y, z and t, every other array a field whose axes have their lengths, in any order.
 CSV: one sample; columns x, y, z, t, and a column a field, at all points of a grid, in any order of rows.
-VTU, PVD: one sample on a mesh; point data are the fields; a PVD file has the times.
-Folder: one file a sample, in the order of their names; all alike. Nothing tells inputs from outputs: all are outputs,
-or inputs where they have no time and others have.
+VTU, PVD: one sample on a mesh; point data are the fields, one value a place; a PVD file has the times.
+Folder: one file a sample, in the order of their names; all alike. A folder of folders: one folder a sample, which holds
+a PVD file, or a VTU file a time; the times are then 0, 1, 2, ... Nothing tells inputs from outputs: all are outputs, or
+inputs where they have no time and others have.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def read_folder(path: Path) -> Dataset:
         InputError: none, files of several kinds, or files that differ in grid, times or fields.
     """
     found = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
+    if not found and (folders := sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))):
+        return _dataset(path.name, folders)
     kinds = {p.suffix for p in found}
     if ".pvd" in kinds:  # the snapshots of a PVD file lie beside it
         found, kinds = [p for p in found if p.suffix == ".pvd"], {".pvd"}
@@ -71,7 +74,12 @@ def _dataset(name: str, paths: list[Path]) -> Dataset:
     for path in paths[1:]:
         other = _load(path)
         same = lead == (other.mesh is None) and list(other.fields) == list(first.fields)
-        if lead:
+        if not lead:
+            same = same and all(
+                a.shape[2 if info.time_varying else 1 :] == info.shape
+                for a, info in zip(other.fields.values(), infos.values(), strict=True)
+            )
+        else:
             same &= all(
                 np.shape(a) == np.shape(b) and np.allclose(a, b) for a, b in zip(other.axes, first.axes, strict=False)
             )
@@ -94,20 +102,31 @@ class Each:
 
     def read(self, name: str, samples: Samples, times: slice) -> np.ndarray:
         chosen = [self.paths[i] for i in np.arange(len(self.paths))[samples]]
-        values = np.stack([_load(path).fields[name] for path in chosen])
+        found = [_load(path).fields[name] for path in chosen]
+        if len({values.shape for values in found}) > 1:
+            raise InputError("samples on meshes of their own are read one at a time")
+        values = np.stack(found)
         return values if times == slice(None) else values[:, times]
 
     def mesh(self, sample: int) -> Mesh | None:
         return _load(self.paths[sample]).mesh
 
 
-@lru_cache(maxsize=4)
 def _load(path: Path) -> Snapshot:
-    kinds = {".npz": _npz, ".csv": _csv, ".vtu": _vtk, ".pvd": _vtk}
     try:
-        return kinds[path.suffix](path)
-    except InputError:
-        raise
+        return _load_state(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise InputError(f"{path} could not be read: {error.strerror}") from None
+
+
+@lru_cache(maxsize=4)
+def _load_state(path: Path, written: int) -> Snapshot:
+    """A file, or the folder of one sample, as it was when it was last written."""
+    kinds = {".npz": _npz, ".csv": _csv, ".vtu": _vtu, ".pvd": _pvd}
+    try:
+        return _series(path) if path.is_dir() else kinds[path.suffix](path)
+    except InputError as error:
+        raise error if str(path) in str(error) else InputError(f"{path}: {error}") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path} could not be read: {reason}") from None
@@ -168,23 +187,74 @@ def _csv(path: Path) -> Snapshot:
     return Snapshot(tuple(lines[axis] for axis in AXES if axis in lines), lines.get("t"), fields)
 
 
-def _vtk(path: Path) -> Snapshot:
+def _series(folder: Path) -> Snapshot:
+    """One sample: the PVD file in a folder, or else all its VTU files, one a time."""
+    pvd, steps = sorted(folder.glob("*.pvd")), sorted(folder.glob("*.vtu"))
+    if len(pvd) > 1 or not (pvd or steps):
+        raise InputError(f"{folder} must hold one .pvd file, or a .vtu file a time; it holds {len(pvd)} .pvd")
+    return _pvd(pvd[0]) if pvd else _in_time(folder, np.arange(len(steps), dtype=float), steps)
+
+
+def _pvd(path: Path) -> Snapshot:
+    import pyvista
+
+    parts = sorted(pyvista.PVDReader(path).datasets, key=lambda part: part.time)
+    times = np.array([part.time for part in parts], dtype=float)
+    if not parts or (np.diff(times) <= 0).any():
+        raise InputError(f"{path} must name one file for each time, it names {len(parts)} for {len(set(times))} times")
+    return _in_time(path, times, [path.parent / part.path for part in parts])
+
+
+def _in_time(path: Path, times: np.ndarray, steps: list[Path]) -> Snapshot:
+    levels = [_vtu(step) for step in steps]
+    first = levels[0]
+    for step, level in zip(steps, levels, strict=True):
+        same = level.fields.keys() == first.fields.keys() and np.array_equal(level.mesh.points, first.mesh.points)
+        if not same or not np.array_equal(level.mesh.cells, first.mesh.cells):
+            raise InputError(f"{path}: mesh or fields of {step.name} differ from those of {steps[0].name}")
+    return Snapshot((), times, {k: np.stack([level.fields[k] for level in levels]) for k in first.fields}, first.mesh)
+
+
+def _vtu(path: Path) -> Snapshot:
     import pyvista
 
     from variform import meshes
 
-    if path.suffix == ".vtu":
-        grid = pyvista.read(path)
-        return Snapshot((), None, {n: np.asarray(grid.point_data[n]) for n in grid.point_data}, meshes.read(path))
-    reader = pyvista.get_reader(path)
-    levels = []
-    for t in reader.time_values:
-        reader.set_active_time_value(t)
-        block = reader.read()
-        grid = block[0] if isinstance(block, pyvista.MultiBlock) else block
-        levels.append({n: np.asarray(grid.point_data[n]) for n in grid.point_data})
-    first = sorted(path.parent.glob("*.vtu"))
-    if not levels or not first:
-        raise InputError(f"{path} names no snapshots")
-    fields = {name: np.stack([level[name] for level in levels]) for name in levels[0]}
-    return Snapshot((), np.asarray(reader.time_values, float), fields, meshes.read(first[0]))
+    if path.suffix != ".vtu" or not path.is_file():
+        raise InputError(f"{path} is no .vtu file")
+    mesh, stored = meshes.read(path), pyvista.read(path)
+    places = _places(path, np.asarray(stored.points, dtype=float), mesh)
+    fields = {
+        name: _at(path, name, np.asarray(stored.point_data[name]), places, mesh.dim) for name in stored.point_data
+    }
+    if not fields:
+        raise InputError(f"{path} holds a mesh, but no point data")
+    return Snapshot((), None, fields, mesh)
+
+
+def _places(path: Path, points: np.ndarray, mesh: Mesh) -> list[np.ndarray]:
+    """For each point of the mesh, which is without those that no cell has, the points of the file that lie there."""
+    flat = points[:, : mesh.dim] + 0.0  # no negative zeros
+    where, inverse = np.unique(flat, axis=0, return_inverse=True)
+    found = {row.tobytes(): i for i, row in enumerate(where)}
+    order = np.argsort(inverse.ravel(), kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(inverse.ravel()))[:-1])
+    try:
+        return [members[found[row.tobytes()]] for row in mesh.points + 0.0]
+    except KeyError:
+        raise InputError(f"{path}: the points of its cells are not those of its values") from None
+
+
+def _at(path: Path, name: str, values: np.ndarray, places: list[np.ndarray], dim: int) -> np.ndarray:
+    """Values at the points of the mesh; VTK's vectors have three components, in the plane the last is zero."""
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"{path}: field {name!r} holds {values.dtype}, no numbers")
+    first = values[[here[0] for here in places]]
+    for here, value in zip(places, first, strict=True):
+        if len(here) > 1 and not np.array_equal(
+            values[here], np.broadcast_to(value, values[here].shape), equal_nan=True
+        ):
+            raise InputError(f"{path}: field {name!r} has several values at one point; continuous fields are read")
+    if first.ndim == 2 and first.shape[1] == 3 and not first[:, dim:].any():
+        first = first[:, :dim]
+    return first.astype(float)

@@ -163,7 +163,11 @@ def _none(batch):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_makes_a_sound_file_at_a_small_size(name, tmp_path):
     recipe = find(name)
-    small = {"resolution": 16, "batch": 2, "mesh": {"navier": 32, "ks": 64}.get(name[:6], 64) if recipe.method == "spectral" else 15}
+    small = {
+        "resolution": 16,
+        "batch": 2,
+        "mesh": {"navier": 32, "ks": 64}.get(name[:6], 64) if recipe.method == "spectral" else 15,
+    }
     if recipe.evolves(None):
         small |= {"steps": 20 * 40, "snapshots": 20} if recipe.method == "spectral" else {"steps": 20, "snapshots": 2}
     generate(plan_of(name, 2, seed=1, **small), tmp_path / "d.h5")
