@@ -370,7 +370,7 @@ CASES = {
     "a record that is a list": (["show", "list"], ["list/run.json is not readable"]),
     "a record that lacks something": (["show", "partial"], ["partial/run.json is damaged", "'cost'"]),
     "a file of no known format": (["show", "notes.txt"], ["notes.txt: ", "allowed are .msh"]),
-    "a data file that is none": (["show", "broken.h5"], ["broken.h5 is damaged or not a variform data file"]),
+    "a data file that is none": (["show", "broken.h5"], ["broken.h5 is damaged or no HDF5 file"]),
 }
 CONDITIONS = {
     "a condition on an unknown field": (["solve", "condition_field.py"], ["'w'", "Available: u."]),

@@ -53,7 +53,7 @@ def test_exact_solutions_meet_the_dirichlet_and_initial_conditions(name):
 
 def test_an_unknown_name_is_answered_by_the_nearest_and_all():
     with pytest.raises(
-        InputError, match=r"unknown problem 'posson'\. Did you mean 'poisson'\? Available: advection_diffusion, .*"
+        InputError, match=r"unknown problem 'posson'\. Did you mean 'poisson'\? Available: advection, .*"
     ):
         load("posson")
 
