@@ -166,7 +166,7 @@ def test_every_recipe_makes_a_sound_file_at_a_small_size(name, tmp_path):
     small = {
         "resolution": 16,
         "batch": 2,
-        "mesh": {"navier": 32, "ks": 64}.get(name[:6], 64) if recipe.method == "spectral" else 15,
+        "mesh": {"spectral": 32 if name.startswith("navier") else 64, "fem-meshes": 6}.get(recipe.method, 15),
     }
     if recipe.evolves(None):
         small |= {"steps": 20 * 40, "snapshots": 20} if recipe.method == "spectral" else {"steps": 20, "snapshots": 2}
