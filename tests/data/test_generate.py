@@ -160,6 +160,34 @@ def _none(batch):
     return batch
 
 
+@pytest.mark.parametrize(("name", "options"), [("darcy_lognormal", {}), ("heat_source", {"steps": 4, "snapshots": 2})])
+def test_files_by_dolfinx_in_processes_are_those_of_the_batched_solver(name, options, tmp_path):
+    paths = [tmp_path / f"{n}.h5" for n in range(2)]
+    for method, workers, path in zip(("fem-batched", "fem"), (1, 2), paths, strict=True):
+        generate(plan_of(name, 6, seed=2, method=method, **SMALL, **options), path, workers=workers)
+        assert {f.test: f.status for f in check(path) if f.status != "passed"} == {}
+    a, b = map(read, paths)
+    for field, info in a.fields.items():
+        assert np.allclose(a.read(field), b.read(field), rtol=1e-6, atol=1e-9), info
+    assert np.ptp(a.read(next(f for f, i in a.fields.items() if i.role == "output")), axis=0).max() > 1e-3
+
+
+def test_a_dolfinx_solve_that_fails_is_listed(tmp_path, monkeypatch):
+    from variform.data.solved import fem as by_dolfinx
+
+    calls = []
+
+    def one_fails(instance, **options):
+        calls.append(instance)
+        if len(calls) == 4:
+            raise ComputationError("no convergence")
+        return fem.solve(instance, **options)
+
+    monkeypatch.setattr(by_dolfinx, "fem", type("Module", (), {"solve": staticmethod(one_fails)}))
+    plan = plan_of("darcy_lognormal", 4, seed=2, method="fem", **SMALL)
+    assert generate(plan, tmp_path / "d.h5").failed == (3,)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_makes_a_sound_file_at_a_small_size(name, tmp_path):
     recipe = find(name)
