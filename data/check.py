@@ -153,7 +153,7 @@ class _Own:
         if unreadable:
             reason = next(iter(unreadable.values()))
             found.append(Finding("reading", "failed", reason, tuple(unreadable)))
-        found.append(_finding("digests", "SHA-256 of every sample", "differ from what was written", changed))
+        found.append(_finding("digests", "SHA-256 of every sample", "changed after being written", changed))
         skipped = f"; {len(lost)} without a solution are skipped: {_list(sorted(lost))}" if lost else ""
         found.append(_finding("finite", f"all values are finite{skipped}", "have values that are not finite", odd))
         return found

@@ -64,7 +64,7 @@ class Solved:
                 p[name] = torch.as_tensor([value], dtype=weak.real, device=weak.device)
         with torch.no_grad():
             batch = solver.solve(p, rtol=plan.rtol)
-            residual = float(DualNorm(solver).of(batch.u, p)[0])
+            residual = float(DualNorm(solver).of(batch.u, p, assembled=True)[0])
         failed = not bool(batch.converged[0])
         row = {
             "index": np.int64(index),

@@ -140,7 +140,7 @@ class OnMesh:
             rows |= self._checks(states, indices, starts)
         else:
             u = {name: torch.as_tensor(values, device=self.solver.weak.device) for name, values in states.items()}
-            rows["residual"] = np.where(failed, np.nan, self.dual.of(u, p).cpu().numpy())
+            rows["residual"] = np.where(failed, np.nan, self.dual.of(u, p, assembled=True).cpu().numpy())
         return rows
 
     def _checks(

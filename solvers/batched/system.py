@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,6 +106,17 @@ class System:
                 points=inputs.tensors.get("points"),
             )
         )
+
+    def assembled_residuals(self, states: Sequence[Tensor], inputs: Inputs) -> list[Tensor]:
+        """F of a linear stationary form at several dofs (B, n) from one assembly, for all rows."""
+        batch, portion = len(states[0]), self._portion(len(states[0]))
+        found: list[list[Tensor]] = [[] for _ in states]
+        for samples in (slice(i, i + portion) for i in range(0, batch, portion)):
+            here = inputs.part(samples)
+            values = self._matrices(states[0][samples], here)
+            for parts, u in zip(found, states, strict=True):
+                parts.append(self._affine(values, u[samples], here).expand(len(u[samples]), -1))
+        return [torch.cat(parts) for parts in found]
 
     def operator(self, u: Tensor, inputs: Inputs) -> Operator:
         """The derivative of the free rows in the free unknowns."""
@@ -279,15 +291,16 @@ class System:
         """One step from x reaches the solution."""
         u = self.conditions.expand(x, g)
         values = self._matrices(u, inputs)
-        if inputs.shift is None:
-            F = torch.atleast_2d(self.assembly.load(p=inputs.p, t=inputs.t, points=inputs.tensors.get("points")))
-            F = F + Operator(self._whole, values).matvec(u) if u.any() else F
-        else:
-            F = torch.atleast_2d(self.residual(u, inputs))
+        F = self._affine(values, u, inputs) if inputs.shift is None else torch.atleast_2d(self.residual(u, inputs))
         f = -self.conditions.restrict(F).expand(len(x), -1)
         result = self.solve_linear(self._free(values), f, rtol)
         steps = torch.ones_like(result.iterations)
         return Outcome(x + result.x, result.converged, steps, result.iterations, result.relative_residual)
+
+    def _affine(self, values: Tensor, u: Tensor, inputs: Inputs) -> Tensor:
+        """F at u of a linear stationary form, from the entries of its matrices: (B, n)."""
+        F = torch.atleast_2d(self.assembly.load(p=inputs.p, t=inputs.t, points=inputs.tensors.get("points")))
+        return F + Operator(self._whole, values).matvec(u) if u.any() else F
 
     def _free_residual(self, x: Tensor, g: Tensor, inputs: Inputs) -> Tensor:
         r = self.conditions.restrict(self.residual(self.conditions.expand(x, g), inputs))
