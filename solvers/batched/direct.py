@@ -10,6 +10,7 @@ import torch
 from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
+from variform.errors import ComputationError
 from variform.solvers.batched.operator import Operator, Pattern
 
 OPTIONS = {
@@ -40,6 +41,18 @@ def solve_direct(A: Operator, f: Tensor) -> Tensor:
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # SuperLU lets other threads run
         list(threads.map(one, range(len(right))))
     return torch.from_numpy(x).to(f.device)
+
+
+def inverse(A: Operator) -> Callable[[np.ndarray], np.ndarray]:
+    """The solution of A x = f, factorised once, for right-hand sides (n,) or (n, k); A is shared by all samples.
+
+    Raises:
+        ComputationError: A is singular.
+    """
+    try:
+        return splu(A.pattern.matrix(A.values[0].cpu().numpy()).tocsc(), permc_spec="MMD_AT_PLUS_A", **OPTIONS).solve
+    except RuntimeError as error:  # "Factor is exactly singular"
+        raise ComputationError(f"the matrix of {A.pattern.n} unknowns is singular") from error
 
 
 def _factor(pattern: Pattern, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 import ufl
-from scipy.sparse.linalg import splu
 from torch import Tensor
 from ufl import div, grad, inner
 
 from variform.forms.weak import WeakForm
 from variform.problem import Mean, Problem, Symbols
+from variform.solvers.batched.direct import inverse
 from variform.solvers.batched.inputs import Inputs
 from variform.solvers.batched.solver import BatchedSolver
 from variform.solvers.batched.system import System
@@ -35,9 +35,7 @@ class DualNorm:
     def __init__(self, solver: BatchedSolver) -> None:
         self.solver, self.weak, self.system = solver, solver.weak, solver.system
 
-    def of(
-        self, u: Mapping[str, Tensor], p: Mapping[str, Any] | None = None, *, assembled: bool = False
-    ) -> Tensor:
+    def of(self, u: Mapping[str, Tensor], p: Mapping[str, Any] | None = None, *, assembled: bool = False) -> Tensor:
         """Relative to the residual of the zero function that has the prescribed values, shape (B,).
 
         Prescribed values count too: the larger of this norm and of their relative error is given.
@@ -94,8 +92,7 @@ class DualNorm:
         weak = WeakForm(riesz, self.weak.mesh, degree=degree, dtype=self.weak.dtype)
         system = System(weak)
         zeros = torch.zeros(1, weak.linearised.size, dtype=weak.dtype)
-        A = system.operator(zeros, Inputs.of(weak, None))
-        return splu(A.pattern.matrix(A.values[0].numpy()).tocsc()).solve
+        return inverse(system.operator(zeros, Inputs.of(weak, None)))
 
 
 class _Riesz(Problem):
