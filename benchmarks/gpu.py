@@ -68,6 +68,9 @@ def main() -> None:
             lambda: weak_residual(torch.device("cpu"), 16, None),
             *((lambda b=b: jacobian(device, b, bandwidth)) for b in batches[:2]),
             *((lambda b=b: darcy(device, b)) for b in solves),
+            *((lambda b=b: vorticity(device, b)) for b in batches),
+            *((lambda b=b: generation(device, b)) for b in solves[:2]),
+            lambda: loading(device, options.quick),
         ]
         for job in jobs:
             if time.perf_counter() - begin > LIMIT_S:
@@ -167,6 +170,82 @@ def darcy(device: Any, batch: int) -> dict[str, Any]:
         "largest_residual": float(result.residual.max()),
         "iterations": iterations,
         "transform_gflop_a_sample_at_most": flops / 1e9,
+    }
+
+
+def vorticity(device: Any, batch: int) -> dict[str, Any]:
+    """Navier-Stokes, 64^2 points, float64, ETDRK4: time for one step of a sample, and against the bytes of its FFTs.
+
+    A step has four stages of five transforms each; each reads and writes its array at least once.
+    """
+    import torch
+
+    from variform.problems import load
+    from variform.solvers.spectral import integrate
+
+    n, steps = 64, 20
+    task = type("Short", (load("navier_stokes_vorticity"),), {"time": (0.0, 0.02 * steps)})()
+    w = torch.randn(batch, 1, n, n, dtype=torch.float64, device=device)
+    seconds = _seconds(lambda: integrate(task, w, steps=steps), device, repeats=3)
+    return {
+        "name": f"vorticity 64^2, ETDRK4, batch {batch}, {device.type}",
+        "steps_a_second": batch * steps / seconds,
+        "least_bytes_s": 4 * 5 * 2 * w.nbytes * steps / seconds,
+    }
+
+
+def generation(device: Any, batch: int) -> dict[str, Any]:
+    """Rows of the store of two-phase Darcy flow, residuals included, against the solves that are in them."""
+    import torch
+
+    from variform import data
+    from variform.data.recipes import find
+    from variform.data.solved import prepare
+
+    plan = data.plan_of("darcy", batch, resolution=64, batch=batch, device=device.type)
+    solved = prepare(find("darcy").population(plan), plan)
+    p = solved.parameters([solved.population.instance(plan.seed, i) for i in range(batch)])
+
+    def alone() -> None:
+        solved.solver.forget()
+        with torch.no_grad():
+            solved.solver.solve(p, rtol=plan.rtol)
+
+    seconds, floor = (_seconds(run, device, repeats=3) for run in (lambda: solved.rows(range(batch)), alone))
+    return {
+        "name": f"darcy generated, grid 64^2, batch {batch}, {device.type}",
+        "samples_s": batch / seconds,
+        "ratio_to_the_solve": seconds / floor,
+    }
+
+
+def loading(device: Any, quick: bool) -> dict[str, Any]:
+    """Windows of 10 and 10 frames of 64^2 points from a file to the device, by two workers."""
+    import numpy as np
+
+    from variform import data
+    from variform.data.loader import Windows, loader
+
+    count, n = (8, 32) if quick else (64, 64)
+    frames = np.random.default_rng(0).standard_normal((count, 51, n, n)).astype(np.float32)
+    whole = data.Dataset.of("frames", [np.arange(n) / n] * 2, {}, {"w": frames}, times=np.arange(51.0))
+    with tempfile.TemporaryDirectory() as folder:
+        data.write(Path(folder) / "frames.h5", whole)
+        batches = loader(Windows(data.read(Path(folder) / "frames.h5"), frames=10, ahead=10), 20, workers=2)
+        next(iter(batches))  # the processes start
+        samples, size, start = 0, 0, time.perf_counter()
+        for x, y in batches:
+            x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+            samples, size = samples + len(x), size + x.nbytes + y.nbytes
+        if device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - start
+    return {
+        "name": f"loader, 2 workers, to {device.type}",
+        "samples_s": samples / seconds,
+        "mb_s": size / seconds / 1e6,
     }
 
 

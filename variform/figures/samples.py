@@ -14,7 +14,7 @@ from variform.figures.page import BLUE, axes_at, page, save
 if TYPE_CHECKING:
     from variform.data.dataset import Dataset
 
-SIDE, GAP, LEFT, BOTTOM, TOP, BAR = 220, 76, 56, 40, 60, 12  # pixels
+SIDE, GAP, LEFT, BOTTOM, TOP, BAR = 220, 76, 76, 40, 60, 12  # pixels
 MOST = 6
 """Columns."""
 
@@ -24,7 +24,7 @@ def draw_samples(data: Dataset, path: Path, count: int) -> Path:
 
     Args:
         data: on a grid of one to three dimensions; of three the middle plane is drawn. Evolutions in one dimension are
-            drawn over space and time.
+            drawn over space and time. What lies outside the domain, by the field `inside`, stays white.
         path: the PNG to write.
 
     Raises:
@@ -42,7 +42,7 @@ def draw_samples(data: Dataset, path: Path, count: int) -> Path:
             for r, values in enumerate(shown):
                 bottom = BOTTOM + (len(numbers) - 1 - r) * (SIDE + BOTTOM)
                 axes = axes_at(figure, LEFT + c * (SIDE + GAP), bottom, SIDE, SIDE)
-                axes.tick_params(length=0, labelsize=9)
+                axes.tick_params(length=0, labelsize=9, labelleft=c == 0 or values.ndim == 1)
                 if values.ndim == 1:
                     axes.plot(np.linspace(extent[0], extent[1], len(values)), values, color=BLUE, linewidth=1.8)
                     axes.set_ylim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
@@ -67,7 +67,8 @@ def _columns(data: Dataset) -> list[tuple[str, Any, tuple[float, ...]]]:
     ends = [(float(a[0]), float(a[-1])) for a in lines]
     plane = ends[0] + (ends[1] if len(ends) > 1 else ())
     found: list[tuple[str, Any, tuple[float, ...]]] = []
-    for name, info in data.fields.items():
+    shown = {name: info for name, info in data.fields.items() if name != "inside" or len(data.fields) == 1}
+    for name, info in shown.items():
         title = labelled(name, info.unit) + (", length" if info.shape else "")
         if not info.time_varying:
             found.append((title, lambda i, n=name: _picture(data, n, i, slice(None)), plane))
@@ -89,6 +90,8 @@ def _picture(data: Dataset, name: str, sample: int, times: slice) -> np.ndarray:
         values = np.linalg.norm(values, axis=-1)
     if info.time_varying and len(data.coordinates) > 1:
         values = values[0]
+    if "inside" in data.fields and name != "inside":
+        values = np.where(data.read("inside", sample) > 0, values, np.nan)
     if len(data.coordinates) == 3:
         values = values[..., values.shape[-1] // 2]
     return values
