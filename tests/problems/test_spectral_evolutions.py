@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import ufl
 
 from variform.problems import EVOLUTIONS, load
 from variform.random import generator
@@ -176,6 +177,29 @@ def test_finite_elements_and_the_spectral_method_agree_on_heat():
     b = solve(load("heat_periodic")(), resolution=32, steps=10)
     x = np.random.default_rng(0).random((2, 50))
     assert abs(a.at(x) - b.at(x)).max() < 2e-4 * abs(b.at(x)).max()
+
+
+def test_finite_elements_and_the_spectral_method_agree_on_burgers():
+    """A nonlinear one, just when the layer is steepest: cubic elements on 200 cells, and 512 points."""
+    from variform.meshes import Interval
+    from variform.problem import Periodic
+    from variform.problems.burgers import Burgers1D
+    from variform.solvers import fem
+
+    class Weak(Burgers1D):
+        conditions = [Periodic("u", axes=(0,))]
+        time = (0.0, 0.4)
+
+        def geometry(self, p):
+            return Interval()
+
+        def initial(self, x, p):
+            return ufl.sin(2 * ufl.pi * x[0])
+
+    a = fem.solve(Weak(viscosity=0.01), mesh=200, degree=3, steps=400)
+    b = solve(with_time("burgers_periodic", 0.4, viscosity=0.01), resolution=512, steps=400)
+    x = np.random.default_rng(0).random((1, 50))
+    assert abs(a.at(x) - b.at(x)).max() < 1e-5 * abs(b.at(x)).max()
 
 
 def test_lost_samples_are_marked_and_the_others_go_on():
