@@ -254,7 +254,11 @@ def _operator(problem: Problem, row: Row, path: Path, progress: Any) -> tuple[So
     operator = operators.train(dataset, progress=progress, **row.options)
     operator.save(path.parent)
     solution = operator.predict(problem)
-    extra = {"training_s": operator.info["training_s"], "data_s": dataset.info["solve_s"], "history": operator.history}
+    extra = {
+        "training_s": operator.info["training_s"],
+        "data_s": dataset.info["solve_s"],
+        "history": [(row["epoch"], row["loss"]) for row in operator.history],
+    }
     return solution, extra
 
 

@@ -1,5 +1,7 @@
 """Learned maps from the inputs of a task to its solutions."""
 
-from variform.operators.train import Operator, load, train
+from variform.operators.operator import Operator, load
+from variform.operators.settings import Settings
+from variform.operators.train import train
 
-__all__ = ["Operator", "load", "train"]
+__all__ = ["Operator", "Settings", "load", "train"]

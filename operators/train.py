@@ -1,225 +1,484 @@
-"""Train a Fourier neural operator on a data set; predict new instances."""
+"""Training, from top to bottom: examples, network, steps, what is measured, and a state to go on from."""
 
 from __future__ import annotations
 
-import json
-import pickle
+import csv
+import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from variform.data.store import Dataset
-from variform.errors import InputError
-from variform.grid import GridSolution
-from variform.operators.networks import FNOSettings, fno
-from variform.problem import Problem
-from variform.runs import atomic, write_json
-from variform.solution import Stopwatch
-from variform.task import evaluate
+from variform.data.dataset import Dataset
+from variform.data.loader import usable
+from variform.errors import ComputationError, InputError
+from variform.operators import checkpoint, launch, symmetry
+from variform.operators.examples import INSIDE, Batch, Examples, Scale, periodic
+from variform.operators.learned import Learned
+from variform.operators.losses import LOSSES, relative_l2
+from variform.operators.operator import Operator
+from variform.operators.physics import WeakResidual
+from variform.operators.settings import Settings
+from variform.runs import atomic
 
-
-@dataclass(frozen=True)
-class Scale:
-    """Mean and standard deviation of each channel over the training set; networks see the standardised fields."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    @classmethod
-    def of(cls, fields: Tensor) -> Scale:
-        axes = [0, *range(2, fields.ndim)]
-        return cls(fields.mean(axes, keepdim=True)[0], fields.std(axes, keepdim=True)[0].clamp_min(1e-4))
-
-    def encode(self, fields: Tensor) -> Tensor:
-        return (fields - self.mean) / self.deviation
-
-    def decode(self, fields: Tensor) -> Tensor:
-        return fields * self.deviation + self.mean
-
-
-@dataclass(frozen=True)
-class Operator:
-    """A trained network with everything a prediction needs."""
-
-    network: nn.Module
-    settings: FNOSettings
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    input_scale: Scale
-    output_scale: Scale
-    history: list[tuple[int, float]] = field(default_factory=list)
-    info: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def num_parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.network.parameters())
-
-    def __call__(self, fields: Tensor) -> Tensor:
-        """(B, inputs, *N) to (B, outputs, *N), in the units of the data."""
-        return self.output_scale.decode(self.network(self.input_scale.encode(fields)))
-
-    def predict(self, problem: Problem, *, resolution: int | None = None) -> GridSolution:
-        """The solution of one instance on a uniform grid, by default that of the training set.
-
-        Raises:
-            InputError: the problem lacks an input of the network.
-        """
-        watch = Stopwatch()
-        missing = [name for name in self.inputs if name not in problem.values]
-        if missing:
-            raise InputError(f"{problem.name} has no parameter {missing[0]!r}, an input of this network")
-        geometry = problem.geometry(problem.p)
-        points = resolution or self.info["resolution"]
-        axes = [np.linspace(a, b, points) for a, b in zip(geometry.lower, geometry.upper, strict=True)]
-        grid = np.stack(np.meshgrid(*axes, indexing="ij"))
-        fields = np.stack([evaluate(problem.values[name], grid) for name in self.inputs])
-        with watch("predict"), torch.no_grad():
-            predicted = self(torch.as_tensor(fields[None], dtype=torch.float32))[0].double().numpy()
-        return GridSolution(
-            values={name: values[None] for name, values in zip(self.outputs, predicted, strict=True)},
-            times=np.zeros(1),
-            lower=tuple(geometry.lower),
-            upper=tuple(geometry.upper),
-            periodic=False,
-            mesh=geometry.mesh(points - 1),
-            cost=watch.cost(parameters=self.num_parameters),
-            discretization={
-                "network": "fno",
-                **asdict(self.settings),
-                **self.info,
-                "training_resolution": self.info["resolution"],
-                "resolution": points,
-            },
-        )
-
-    def save(self, folder: Path) -> None:
-        """Write `operator.pt` (tensors) and `operator.json` (everything else)."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items() if isinstance(v, Tensor)}
-        for name, scale in (("input", self.input_scale), ("output", self.output_scale)):
-            tensors |= {f"{name}.mean": scale.mean, f"{name}.deviation": scale.deviation}
-        with atomic(folder / "operator.pt") as temporary:
-            torch.save(tensors, temporary)
-        record = {
-            "settings": asdict(self.settings),
-            "inputs": self.inputs,
-            "outputs": self.outputs,
-            "history": self.history,
-            "info": self.info,
-        }
-        write_json(folder / "operator.json", record)
-
-
-def load(folder: Path) -> Operator:
-    """Read what `Operator.save` wrote.
-
-    Raises:
-        InputError: the files are missing or damaged.
-    """
-    folder = Path(folder)
-    try:
-        record = json.loads((folder / "operator.json").read_text())
-        tensors = _tensors(folder / "operator.pt")
-        settings = FNOSettings(**record["settings"])
-        network = fno(len(record["inputs"]), len(record["outputs"]), record["info"]["dim"], settings)
-        weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-        network.load_state_dict(weights)
-        scales = [Scale(tensors[f"{name}.mean"], tensors[f"{name}.deviation"]) for name in ("input", "output")]
-        history = [(int(step), float(loss)) for step, loss in record["history"]]
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{folder} holds no trained operator: {reason}") from None
-    return Operator(
-        network.eval(), settings, tuple(record["inputs"]), tuple(record["outputs"]), *scales, history, record["info"]
-    )
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return torch.load(path, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path.name} is damaged, or holds more than tensors") from error
+Progress = Callable[[float, str], None]
+CHECKPOINTS, LOGS, HISTORY = "checkpoints", "logs", "history.csv"
+ALL_AT_ONCE = 64
+"""Examples that are measured together."""
 
 
 def train(
     data: Dataset,
+    settings: Settings | str = "fno",
     *,
-    settings: FNOSettings | None = None,
-    epochs: int = 100,
-    seconds: float | None = None,
-    batch: int = 10,
-    learning_rate: float = 3e-3,
-    seed: int = 0,
-    progress: Callable[[float, str], None] = lambda fraction, text: None,
+    folder: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    progress: Progress = lambda fraction, text: None,
+    **given: Any,
 ) -> Operator:
-    """Minimise the mean relative L2 error over the training set by AdamW with one cosine cycle.
+    """Train a network on a data set.
+
+    The split "train" is learned from, "valid" chooses the weights that are kept; without splits everything is learned
+    from. Every process of a torchrun or SLURM job calls this with the same arguments.
 
     Args:
-        epochs: passes over the data; the cycle ends with the last.
-        seconds: stop earlier, and let the cycle end, after this time [s].
-        batch: instances a step.
-        seed: of weights and order.
+        settings: all of them, or the name of a network, with those that are not the default as `given`.
+        folder: for checkpoints, history.csv and TensorBoard's logs; nothing is written without one.
+        resume: go on from the checkpoint in the folder, if there is one.
+        device: "auto", "cpu" or "cuda".
 
     Returns:
-        The last iterate; its history holds (epoch, mean loss).
+        What predicts; the same in every process.
 
-    Source: Li et al. 2021, arXiv:2010.08895, section 5 (loss and normalisation).
+    Raises:
+        InputError: data and settings do not fit, or the checkpoint is of another training, or damaged.
+        ComputationError: the loss is no number.
+        Stopped: a signal came, and the state is saved.
     """
-    settings = settings or FNOSettings()
-    inputs, outputs = _channels(data.inputs), _channels(data.outputs)
-    input_scale, output_scale = Scale.of(inputs), Scale.of(outputs)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = fno(inputs.shape[1], outputs.shape[1], inputs.ndim - 2, settings)
-    order = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
-    x = input_scale.encode(inputs)
-    history: list[tuple[int, float]] = []
-    start = time.perf_counter()
-    for epoch in range(1, epochs + 1):
-        done = (epoch - 1) / epochs
-        if seconds is not None:
-            done = max(done, (time.perf_counter() - start) / seconds)
-            if done >= 1:
-                break
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate * (1 + np.cos(np.pi * done)) / 2
-        losses = []
-        for rows in torch.randperm(len(x), generator=order).split(batch):
-            loss = relative_l2(output_scale.decode(network(x[rows])), outputs[rows]).mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            losses.append(float(loss.detach()))
-        history.append((epoch, float(np.mean(losses))))
-        progress(min(done, 1.0), f"epoch {epoch}, relative L2 error {history[-1][1]:.2e}")
-    info = {
-        "dim": inputs.ndim - 2,
-        "resolution": inputs.shape[-1],
-        "samples": len(data),
-        "epochs": len(history),
-        "batch": batch,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "training_s": time.perf_counter() - start,
-    }
-    return Operator(
-        network.eval(), settings, tuple(data.inputs), tuple(data.outputs), input_scale, output_scale, history, info
-    )
+    settings = Settings.of(settings, given) if isinstance(settings, str) else settings
+    fabric = launch.fabric(settings.precision, device)
+    with torch.random.fork_rng(), launch.watched(fabric) as asked:
+        training = Training(fabric, data, settings, folder, progress)
+        if resume:
+            training.restore()
+        training.run(asked)
+        return training.operator()
 
 
-def relative_l2(prediction: Tensor, truth: Tensor) -> Tensor:
-    """||prediction - truth||_2 / ||truth||_2 of each sample, over channels and grid: (B, C, *N) to (B,)."""
-    error, norm = (prediction - truth).flatten(1), truth.flatten(1)
-    return error.norm(dim=1) / norm.norm(dim=1)
+@dataclass
+class State:
+    """How far a training has come.
+
+    Args:
+        epoch, step: finished epochs; finished steps of the present one.
+        total: the sum of losses over the examples of the present epoch so far.
+        history: a row an epoch.
+        best: least error on the split "valid".
+        elapsed: time spent in all sessions [s].
+    """
+
+    epoch: int = 0
+    step: int = 0
+    total: float = 0.0
+    history: list[dict[str, float | None]] = field(default_factory=list)
+    best: float | None = None
+    elapsed: float = 0.0
 
 
-def _channels(fields: dict[str, np.ndarray]) -> Tensor:
-    return torch.as_tensor(np.stack(list(fields.values()), axis=1), dtype=torch.float32)
+class Training:
+    """One training in this process."""
+
+    def __init__(self, fabric: Any, data: Dataset, settings: Settings, folder: Path | None, progress: Progress) -> None:
+        self.fabric, self.settings, self.folder, self.progress = fabric, settings, folder, progress
+        self.data, self.state, self.start = data, State(), time.perf_counter()
+        self.dtype = torch.float64 if settings.precision == "64-true" else torch.float32
+        self.examples, self.measured = self._examples()
+        first, channels = self.examples.data, self.examples.channels
+        self.residual = WeakResidual(first, fabric.device) if settings.residual else None
+        symmetry.check(settings.augment, first.grid, periodic(first))
+        torch.manual_seed(settings.seed)
+        self.learned = Learned(
+            settings,
+            self.examples.learn,
+            channels.static,
+            channels.components,
+            dim=first.dim,
+            periodic=periodic(first),
+            evolves=first.times is not None,
+            dt=self.examples.dt if self.examples.learn != "solution" else 1.0,
+        ).in_precision(self.dtype)
+        if self.residual is not None:
+            self.learned.hold(self.residual.prescribed((channels.components, *first.grid)).to(self.dtype))
+        self._set_scales()
+        self.optimiser = _optimiser(self.learned, settings)
+        self.network, self.optimiser = fabric.setup(self.learned, self.optimiser)
+        torch.manual_seed(settings.seed + 1 + fabric.global_rank)  # layers that draw at random differ by process
+        weights = list(self.learned.network.parameters())
+        self.average = [w.detach().clone() for w in weights] if settings.ema else None
+        self.best: dict[str, Tensor] | None = None
+        self._saved_s = -math.inf
+
+    def _examples(self) -> tuple[Examples, Examples | None]:
+        """Of the splits "train" and "valid"."""
+        data, s = self.data, self.settings
+        parts = {name: data.part(name) for name in ("train", "valid") if name in data.splits}
+        learnt = usable(parts.get("train") or data.only(data.good))
+        if s.samples:
+            learnt = learnt.only(np.arange(min(s.samples, len(learnt))))
+        if not len(learnt):
+            raise InputError(f"the split 'train' of {data.name} is empty")
+        held = self.fabric.device if _size_gb(data) <= s.memory_gb else None
+        examples = Examples(learnt, s, device=held, dtype=self.dtype)
+        if "valid" not in parts or not len(parts["valid"]):
+            return examples, None
+        valid = usable(parts["valid"])
+        return examples, Examples(valid, s, measured=True, device=held, dtype=self.dtype, channels=examples.channels)
+
+    def _set_scales(self) -> None:
+        """From the first examples of the training set, as many as a thousand: the same in every process."""
+        numbers = np.linspace(0, len(self.examples) - 1, min(len(self.examples), 1024)).astype(int)
+        parts = [self.examples.__getitems__(part) for part in np.array_split(numbers, -(-len(numbers) // ALL_AT_ONCE))]
+        self.learned.set_scale("static", Scale.of([part.static for part in parts]))
+        self.learned.set_scale("output", Scale.of([part.target.flatten(0, 1) for part in parts]))
+        if self.learned.frames:
+            self.learned.set_scale("frames", Scale.of([part.frames.flatten(0, 1) for part in parts]))
+
+    # The loop
+
+    def run(self, asked: launch.Asked) -> None:
+        """All epochs that are left."""
+        s, state = self.settings, self.state
+        session, before = time.perf_counter(), state.elapsed
+        while state.epoch < s.epochs and not (s.seconds and state.elapsed >= s.seconds):
+            began = time.perf_counter()
+            for batch, count in self._batches():
+                state.total += self._step(batch, count)
+                state.step += 1
+                state.elapsed = before + time.perf_counter() - session
+                if number := asked.any():
+                    self.save()
+                    raise launch.Stopped(number)
+            self._end_epoch(time.perf_counter() - began)
+            state.elapsed = before + time.perf_counter() - session
+            done = state.epoch == s.epochs or (s.seconds and state.elapsed >= s.seconds)
+            if done or time.perf_counter() - self._saved_s >= s.checkpoint_s:
+                self.save()
+
+    def _batches(self) -> Iterator[tuple[Batch, int]]:
+        """This process's part of what is left of the epoch, and the size of each batch over all processes."""
+        s, world, rank = self.settings, self.fabric.world_size, self.fabric.global_rank
+        order = np.random.default_rng([s.seed, self.state.epoch]).permutation(len(self.examples))
+        whole = [order[i : i + s.batch] for i in range(0, len(order), s.batch)][self.state.step :]
+        # A process without an example takes one that others have, and gives it no weight.
+        mine = [(part[rank::world] if rank < len(part) else part[:1]).tolist() for part in whole]
+        if self.examples.device.type == "cpu" and self.examples._held is None and s.workers:
+            loaded: Any = torch.utils.data.DataLoader(
+                self.examples,
+                batch_sampler=mine,
+                num_workers=s.workers,
+                collate_fn=_as_it_is,
+                prefetch_factor=4,
+                multiprocessing_context="forkserver",
+                pin_memory=torch.cuda.is_available(),
+            )
+        else:
+            loaded = map(self.examples.__getitems__, mine)
+        for part, batch in zip(whole, loaded, strict=True):
+            yield batch.to(self.fabric.device), len(part)
+
+    def _step(self, batch: Batch, count: int) -> float:
+        """One step; returns this process's part of the sum of losses over the batch."""
+        s, state, world = self.settings, self.state, self.fabric.world_size
+        idle = self.fabric.global_rank >= count
+        draw = torch.Generator().manual_seed(hash_of(s.seed, state.epoch, state.step))
+        if s.augment != "none":
+            batch = symmetry.SYMMETRIES[s.augment](batch, draw, self.examples.data.dim)
+        if s.noise and batch.frames is not None:
+            noise = torch.randn(batch.frames.shape, generator=draw, dtype=batch.frames.dtype).to(batch.frames.device)
+            shape = (-1, *[1] * (batch.frames.ndim - 3))
+            batch = batch._replace(frames=batch.frames + s.noise * self.learned.frames_deviation.reshape(shape) * noise)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        unroll = self._unroll()
+        losses = self._losses(batch, self.network(batch, unroll, s.push_forward), unroll)
+        total = float(losses.detach().sum())
+        if not math.isfinite(total):
+            self._stop_at(batch, losses)
+        # Processes average gradients: this is the mean over the examples of all of them.
+        loss = losses.sum() * (0.0 if idle else world / count)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        if s.clip:
+            self.fabric.clip_gradients(self.learned, self.optimiser, max_norm=s.clip)
+        self.optimiser.step()
+        if self.average is not None:
+            torch._foreach_lerp_(self.average, list(self.learned.network.parameters()), 1 - s.ema)
+        return 0.0 if idle else total
+
+    def _losses(self, batch: Batch, prediction: Tensor, unroll: int) -> Tensor:
+        """One number an example."""
+        s, first, losses = self.settings, self.examples.data, 0.0
+        if self.residual is not None:
+            losses = s.residual * self.residual(prediction[:, -1], batch.samples)
+        if s.loss == "none":
+            return losses
+        skip = s.push_forward if self.learned.learn == "next" else 0
+        truth = batch.target[:, skip : skip + prediction.shape[1]]
+        return losses + LOSSES[s.loss](prediction, truth, periodic(first))
+
+    def _rate(self) -> float:
+        """The learning rate of this step: all of it follows from how much is done."""
+        s, state = self.settings, self.state
+        steps = -(-len(self.examples) // s.batch)
+        done = (state.epoch + state.step / steps) / s.epochs
+        if s.seconds:
+            done = max(done, min(1.0, state.elapsed / s.seconds))
+        return s.learning_rate * rate(s, done, state.epoch)
+
+    def _unroll(self) -> int:
+        s = self.settings
+        if self.learned.learn != "next":
+            return 1
+        if not s.curriculum:
+            return s.unroll
+        grown = 2 ** int(self.state.epoch / max(1, s.epochs / 2) * math.ceil(math.log2(max(s.unroll, 1)) + 1))
+        return min(s.unroll, grown)
+
+    def _stop_at(self, batch: Batch, losses: Tensor) -> None:
+        bad = batch.samples[(~torch.isfinite(losses)).cpu()].tolist()
+        last = checkpoint.RECORD if self.folder else "none: no folder was given"
+        raise ComputationError(
+            f"the loss is no number in epoch {self.state.epoch + 1}, step {self.state.step + 1}, at samples "
+            f"{', '.join(map(str, bad[:10]))} of the training split; take a lower learning_rate, or clip=1. "
+            f"The last good state is kept ({last})"
+        )
+
+    def _end_epoch(self, seconds: float) -> None:
+        """Write down the epoch, measure, keep the best weights."""
+        state, count = self.state, len(self.examples)
+        learning_rate = self._rate()
+        loss = sum(launch.gathered(self.fabric, state.total)) / count
+        error = self.measure()
+        state.epoch, state.step, state.total = state.epoch + 1, 0, 0.0
+        row = {"epoch": state.epoch, "loss": loss, "valid_relative_l2": error, "learning_rate": learning_rate}
+        state.history.append({**row, "seconds": seconds, "samples_s": count / seconds})
+        if error is not None and (state.best is None or error < state.best):
+            state.best, self.best = error, self._weights()
+        self._log(state.history[-1])
+        share = state.epoch / self.settings.epochs
+        if self.settings.seconds:
+            share = max(share, state.elapsed / self.settings.seconds)
+        measured = "" if error is None else f", valid {error:.2e}"
+        self.progress(min(share, 1.0), f"epoch {state.epoch}, {self.settings.loss} {loss:.2e}{measured}")
+
+    @torch.no_grad()
+    def measure(self) -> float | None:
+        """Mean relative L2 error over the split "valid", of the whole predicted block; None where there is none."""
+        if self.measured is None:
+            return None
+        self.learned.eval()
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        errors = 0.0
+        with self._averaged():
+            for part in np.array_split(np.arange(len(self.measured)), -(-len(self.measured) // ALL_AT_ONCE)):
+                if len(mine := part[rank::world]):
+                    batch = self.measured.__getitems__(mine).to(self.fabric.device)
+                    with self.fabric.autocast():
+                        predicted = self.learned.rollout(batch, batch.target.shape[1])
+                    errors += float(relative_l2(predicted.double(), batch.target.double()).sum())
+        self.learned.train()
+        return sum(launch.gathered(self.fabric, errors)) / len(self.measured)
+
+    # What is kept
+
+    def _averaged(self) -> Any:
+        return _Swapped(list(self.learned.network.parameters()), self.average)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Those that predict now."""
+        with self._averaged():
+            return {name: w.detach().clone() for name, w in _tensors(self.learned).items()}
+
+    def save(self) -> None:
+        """Write the state, by the first process."""
+        self._saved_s = time.perf_counter()
+        if self.folder is None:
+            return
+        generators = launch.gathered(self.fabric, checkpoint.generators())
+        total = sum(launch.gathered(self.fabric, self.state.total))
+        if self.fabric.global_rank == 0:
+            s, state = self.settings, self.state
+            tensors = {f"network.{k}": v for k, v in _tensors(self.learned).items()}
+            tensors |= {f"optimiser.{k}": v for k, v in checkpoint.optimiser_tensors(self.optimiser).items()}
+            tensors |= {f"average.{i}": w for i, w in enumerate(self.average or [])}
+            tensors |= {f"best.{k}": v for k, v in (self.best or {}).items()}
+            steps = -(-len(self.examples) // s.batch)
+            record = {"settings": s.json(), "data": identity(self.data), "generators": generators}
+            record |= {**vars(state), "step_of_epoch": state.step, "total": total, "world": self.fabric.world_size}
+            checkpoint.save(self.folder / CHECKPOINTS, state.epoch * steps + state.step, tensors, record)
+        self.fabric.barrier()
+
+    def restore(self) -> None:
+        """Go on from the checkpoint in the folder, if there is one.
+
+        Raises:
+            InputError: it is damaged, or of other settings, data or networks.
+        """
+        found = checkpoint.load(self.folder / CHECKPOINTS)
+        if found is None:
+            return
+        tensors, record = found
+        before = Settings(**record["settings"])
+        if changed := self.settings.differences(before):
+            said = ", ".join(f"{k} {_value(before, k)} -> {_value(self.settings, k)}" for k in changed)
+            raise InputError(f"{self.folder} was trained with other settings ({said}): resume with the same ones")
+        if record["data"] != identity(self.data):
+            raise InputError(
+                f"{self.folder} was trained on other data: {record['data']}, these are {identity(self.data)}"
+            )
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+
+        try:
+            self.learned.load_state_dict(part("network"))
+        except RuntimeError as error:
+            raise InputError(f"the checkpoint in {self.folder} is of another network: {_first_line(error)}") from None
+        device = self.fabric.device
+        checkpoint.restore_optimiser(self.optimiser, {k: v.to(device) for k, v in part("optimiser").items()})
+        if self.average is not None:
+            self.average = [tensors[f"average.{i}"].to(device) for i in range(len(self.average))]
+        self.best = {k: v.to(device) for k, v in part("best").items()} or None
+        first = self.fabric.global_rank == 0
+        self.state = State(
+            epoch=record["epoch"],
+            step=record["step_of_epoch"],
+            total=record["total"] if first else 0.0,
+            history=record["history"],
+            best=record["best"],
+            elapsed=record["elapsed"],
+        )
+        if record["world"] == self.fabric.world_size:
+            checkpoint.restore_generators(record["generators"][self.fabric.global_rank])
+
+    def _log(self, row: dict[str, float | None]) -> None:
+        """history.csv, written whole, and TensorBoard's events."""
+        if self.folder is None or self.fabric.global_rank != 0:
+            return
+        with atomic(self.folder / HISTORY) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            writer.writeheader()
+            writer.writerows(self.state.history)
+        if not hasattr(self, "board"):
+            from torch.utils.tensorboard import SummaryWriter  # a slow import
+
+            self.board = SummaryWriter(self.folder / LOGS, purge_step=self.state.epoch)
+        for name, value in row.items():
+            if name != "epoch" and value is not None:
+                self.board.add_scalar(name, value, self.state.epoch)
+        self.board.flush()
+
+    def operator(self) -> Operator:
+        """What predicts: the weights with the least error on "valid", or the last ones."""
+        kept = self.best if self.settings.keep == "best" and self.best is not None else self._weights()
+        self.learned.load_state_dict(kept)
+        first, s = self.examples.data, self.settings
+        info = {
+            "task": first.name,
+            "samples": len(first),
+            "examples": len(self.examples),
+            "grid": list(first.grid),
+            "axes": [[float(a[0]), float(a[-1])] for a in first.coordinates],
+            "periodic": list(periodic(first)),
+            "times": None if first.times is None else [float(first.times[0]), float(first.times[-1])],
+            "inside": INSIDE in self.examples.channels.given,
+            "epochs": self.state.epoch,
+            "training_s": self.state.elapsed,
+            "valid_relative_l2": self.state.best,
+            "precision": s.precision,
+            "data": identity(self.data),
+        }
+        return Operator(self.learned.eval().cpu(), self.examples.channels, self.state.history, info)
+
+
+class _Swapped:
+    """Other values in place of parameters while it lasts; nothing where there are none."""
+
+    def __init__(self, parameters: list[Tensor], others: list[Tensor] | None) -> None:
+        self.parameters, self.others = parameters, others
+
+    def __enter__(self) -> None:
+        self._swap()
+
+    def __exit__(self, *error: object) -> None:
+        self._swap()
+
+    def _swap(self) -> None:
+        for parameter, other in zip(self.parameters, self.others or [], strict=False):
+            parameter.data, other.data = other.data, parameter.data
+
+
+def rate(settings: Settings, done: float, epoch: int) -> float:
+    """The learning rate over its greatest, when a part `done` of all steps is."""
+    s = settings
+    if s.warmup and done < s.warmup:
+        return done / s.warmup
+    done = (done - s.warmup) / (1 - s.warmup)
+    if s.schedule == "cosine":
+        return (1 + math.cos(math.pi * done)) / 2
+    if s.schedule == "onecycle":  # Smith and Topin 2018, with torch's defaults
+        low, end = 1 / 25, 1 / 25e4
+        if done < 0.3:
+            return 1 + (low - 1) * (1 + math.cos(math.pi * done / 0.3)) / 2
+        return end + (1 - end) * (1 + math.cos(math.pi * (done - 0.3) / 0.7)) / 2
+    return 0.5 ** (epoch // s.halve) if s.schedule == "step" else 1.0
+
+
+def _optimiser(learned: Learned, settings: Settings) -> torch.optim.Optimizer:
+    weights, s = learned.network.parameters(), settings
+    if s.optimiser == "sgd":
+        return torch.optim.SGD(weights, lr=s.learning_rate, momentum=0.9, weight_decay=s.weight_decay)
+    kind = torch.optim.AdamW if s.optimiser == "adamw" else torch.optim.Adam
+    return kind(weights, lr=s.learning_rate, weight_decay=s.weight_decay)
+
+
+def identity(data: Dataset) -> dict[str, Any]:
+    """By which data are known again."""
+    return {"name": data.name, "samples": len(data), "digest": data.info.get("digest")}
+
+
+def hash_of(*numbers: int) -> int:
+    """A seed for each tuple of numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _tensors(module: torch.nn.Module) -> dict[str, Tensor]:
+    """The state without what some libraries put beside it."""
+    return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _size_gb(data: Dataset) -> float:
+    """Of all values in single precision."""
+    places = math.prod(data.grid) if data.coordinates else len(data.source.mesh(0).points)
+    frames = 1 if data.times is None else len(data.times)
+    sizes = (math.prod(info.shape) * (frames if info.time_varying else 1) for info in data.fields.values())
+    return 4e-9 * places * len(data) * sum(sizes)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _value(settings: Settings, key: str) -> Any:
+    return {**settings.json(), **settings.options}.get(key)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 else lines[0]

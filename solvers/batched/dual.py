@@ -16,6 +16,7 @@ from variform.forms.weak import WeakForm
 from variform.problem import Mean, Problem, Symbols
 from variform.solvers.batched.direct import inverse
 from variform.solvers.batched.inputs import Inputs
+from variform.solvers.batched.operator import Operator
 from variform.solvers.batched.solver import BatchedSolver
 from variform.solvers.batched.system import System
 
@@ -85,14 +86,18 @@ class DualNorm:
         return error / torch.clamp(x.abs().amax(dim=1), min=torch.finfo(torch.float64).tiny)
 
     @cached_property
-    def _inverse(self) -> Callable[[np.ndarray], np.ndarray]:
-        """A0^-1 on the free unknowns, factorised once."""
+    def inner(self) -> Operator:
+        """A0 on the free unknowns."""
         riesz = _Riesz(self.weak.problem, float(np.ptp(self.weak.mesh.points, axis=0).max()))
         degree = max(self.weak.degrees.values()) or None
         weak = WeakForm(riesz, self.weak.mesh, degree=degree, dtype=self.weak.dtype)
-        system = System(weak)
         zeros = torch.zeros(1, weak.linearised.size, dtype=weak.dtype)
-        return inverse(system.operator(zeros, Inputs.of(weak, None)))
+        return System(weak).operator(zeros, Inputs.of(weak, None))
+
+    @cached_property
+    def _inverse(self) -> Callable[[np.ndarray], np.ndarray]:
+        """A0^-1, factorised once."""
+        return inverse(self.inner)
 
 
 class _Riesz(Problem):

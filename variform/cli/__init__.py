@@ -14,17 +14,19 @@ from variform.cli.data import data
 from variform.cli.doctor import doctor
 from variform.cli.mesh import mesh
 from variform.cli.output import guarded, leave
+from variform.cli.predict import predict
 from variform.cli.problems import problems
 from variform.cli.runs import runs
 from variform.cli.show import show
 from variform.cli.solve import solve
+from variform.cli.train import train
 
 UsageError = typer.BadParameter.__base__  # typer names only its subclass
 # Threads that wait for work by spinning take the cores from those that have some: on two shared cores a small network
 # trained in 11 s so, and in 4 s like this. It must be said before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-COMMANDS = [problems, solve, converge, bench, runs, show, doctor]
+COMMANDS = [problems, solve, converge, train, predict, bench, runs, show, doctor]
 
 app = typer.Typer(
     no_args_is_help=True,

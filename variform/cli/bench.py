@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,20 +93,19 @@ def _check_options(row: Row) -> None:
 
     if row.method not in (allowed := {*solvers.METHODS, "fno"}):
         raise unknown("method", row.method, allowed)
+    if row.method == "fno":
+        from variform.operators import Settings  # slow
+
+        Settings.of("fno", {**row.options, **row.quick})
+        return
     try:
-        options = _training_options() if row.method == "fno" else solvers.options_of(row.method)
+        options = solvers.options_of(row.method)
     except InputError:
         return  # its library is missing: the report says so
     for key, value in (*row.options.items(), *row.quick.items()):
         if key not in options:
             raise unknown(f"option of {row.method}", key, options)
         check_option(key, value, options[key])
-
-
-def _training_options() -> Mapping[str, inspect.Parameter]:
-    from variform import operators  # slow
-
-    return inspect.signature(operators.train).parameters
 
 
 def _row(row: dict) -> tuple[str, ...]:

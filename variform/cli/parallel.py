@@ -1,4 +1,4 @@
-"""Under mpiexec: which rank this is, told by the launcher's environment, so that one rank needs no MPI at all."""
+"""Under mpiexec, torchrun or srun: which rank this is, by the launcher's environment, so that one rank needs no MPI."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-RANK = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
+RANK = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "RANK", "SLURM_PROCID")
 SIZE = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 
 
@@ -17,6 +17,7 @@ def rank() -> int:
 
 
 def num_ranks() -> int:
+    """Of MPI: processes that train together are not counted."""
     return _first_of(SIZE, 1)
 
 

@@ -1,0 +1,118 @@
+"""How good a trained operator is, on samples that it has not seen; the pictures of a training."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from variform.data.dataset import Arrays, Dataset
+from variform.operators.losses import relative_l2
+
+if TYPE_CHECKING:
+    from variform.operators.operator import Operator
+
+TOGETHER = 32
+"""Samples that are predicted at once."""
+
+
+@torch.no_grad()
+def predictions(operator: Operator, data: Dataset, device: str = "cpu") -> tuple[Tensor, Tensor]:
+    """Predictions and truth for all samples of a data set, (count, T, C, *N), on the CPU."""
+    examples = operator.examples(data)
+    learned, found = operator.learned.to(device), []
+    for part in np.array_split(np.arange(len(examples)), -(-len(examples) // TOGETHER)):
+        batch = examples.__getitems__(part).to(device)
+        found.append((operator(batch).cpu(), batch.target.cpu()))
+    learned.to("cpu")
+    predicted, truth = zip(*found, strict=True)
+    return torch.cat(predicted), torch.cat(truth)
+
+
+def errors(operator: Operator, data: Dataset, device: str = "cpu") -> dict[str, Any]:
+    """Of the predictions of all samples of a data set: see `summary`."""
+    return summary(*predictions(operator, data, device))
+
+
+def summary(predicted: Tensor, truth: Tensor) -> dict[str, Any]:
+    """Relative L2 error of the whole predicted block by sample: median, quartiles, mean, how many are finite."""
+    values = relative_l2(predicted.double(), truth.double()).numpy()
+    finite = values[np.isfinite(values)]
+    q1, median, q3 = np.quantile(finite, (0.25, 0.5, 0.75)) if len(finite) else (np.nan,) * 3
+    mean = float(finite.mean()) if len(finite) else float("nan")
+    found = {"median": float(median), "q1": float(q1), "q3": float(q3), "mean": mean}
+    return {"relative_l2": {**found, "n": len(finite), "attempted": len(values)}}
+
+
+def predicted_set(operator: Operator, data: Dataset, predicted: Tensor) -> Dataset:
+    """Predictions (count, T, C, *N) as a data set, with what was given."""
+    channels, evolves = operator.channels, data.times is not None and operator.learned.learn != "solution"
+    outputs = {}
+    begin = 0
+    for name, components in channels.unknowns.items():
+        part = predicted[:, :, begin : begin + components].double().numpy()
+        begin += components
+        part = np.moveaxis(part, 2, -1).reshape(*part.shape[:2], *part.shape[3:], *data.fields[name].shape)
+        outputs[name] = part if evolves else part[:, 0]
+    inputs = {name: data.read(name) for name in channels.given}
+    infos = {name: data.fields[name] for name in channels.given}
+    infos |= {name: replace(data.fields[name], time_varying=evolves) for name in outputs}
+    times = None
+    if evolves:
+        frames, stride = operator.learned.frames, operator.settings.stride
+        times = data.times[(frames - 1 + np.arange(1, predicted.shape[1] + 1)) * stride]
+    return Dataset(
+        data.name,
+        infos,
+        data.coordinates,
+        Arrays({**inputs, **outputs}),
+        len(data),
+        times,
+        data.periodic,
+        dict(data.parameters),
+        info={"predicted_by": operator.settings.network},
+    )
+
+
+def draw_samples(
+    operator: Operator, data: Dataset, predicted: Tensor, truth: Tensor, path: Path, channel: int = 0
+) -> Path:
+    """The best, the median and the worst sample, of the first component."""
+    from variform.figures.predictions import draw_predictions
+
+    values = relative_l2(predicted.double(), truth.double()).numpy()
+    order = np.argsort(np.where(np.isfinite(values), values, np.inf))
+    places = {"best": order[0], "median": order[(len(order) - 1) // 2], "worst": order[-1]}
+    chosen = list(places.values()) if len(order) > 2 else order.tolist()
+    names = list(places) if len(order) > 2 else ["sample"] * len(order)
+    labels = [f"{n}, {values[i]:.2e}" for n, i in zip(names, chosen, strict=True)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shown = [part[chosen][:, :, channel].double().numpy() for part in (truth, predicted)]
+    name = next(iter(operator.channels.unknowns))
+    return draw_predictions(data.coordinates, *shown, path, labels=labels, title=name)
+
+
+def peak_memory_mb() -> float:
+    """Of this process; on a GPU of its memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def draw_curves(history: list[dict[str, float | None]], path: Path) -> Path:
+    """Loss and error on the split "valid" over the epochs."""
+    from variform.figures.multiples import multiples
+    from variform.figures.page import BLUE, save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = {"loss": "loss", "valid_relative_l2": "relative L2 error, valid"}
+    shown = [name for name in names if any(row[name] is not None for row in history)]
+    with multiples([names[name] for name in shown], "epoch") as (figure, panels):
+        for name, axes in zip(shown, panels, strict=True):
+            axes.semilogy([row["epoch"] for row in history], [row[name] for row in history], color=BLUE, linewidth=1.8)
+        return save(figure, path)

@@ -1,0 +1,70 @@
+"""Fourier neural operators on uniform grids, from `neuraloperator`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from variform.operators.networks import Layout, Support, at_least
+
+
+class OnBox(nn.Module):
+    """A network for periodic grids put on boxes, whose grids hold both ends of each axis that is not periodic.
+
+    Coordinates of such axes are appended, and beyond their upper ends everything goes back linearly to its values at
+    the lower end, over `padding` times the side: a continuous periodic function that is the same at every resolution.
+    Periodic axes get neither, so that the network commutes with shifts along them.
+    """
+
+    def __init__(self, network: nn.Module, periodic: tuple[bool, ...], padding: float) -> None:
+        super().__init__()
+        self.network, self.periodic, self.padding = network, periodic, padding
+
+    def forward(self, fields: Tensor, support: Support) -> Tensor:
+        N = fields.shape[2:]
+        walls = [axis for axis, wraps in enumerate(self.periodic) if not wraps]
+        x = support.x[:, walls].to(fields.dtype).expand(len(fields), -1, *N)
+        closed = torch.cat([fields, x], dim=1)
+        for axis in walls:
+            closed = _close(closed, axis + 2, max(0, round((1 + self.padding) * (N[axis] - 1)) - N[axis]))
+        with torch.autocast(fields.device.type, enabled=False):  # transforms in half precision lose too much
+            out = self.network(closed.float() if closed.dtype in (torch.bfloat16, torch.float16) else closed)
+        return out[(..., *map(slice, N))]
+
+
+def _close(fields: Tensor, axis: int, count: int) -> Tensor:
+    """Append points between the last value along an axis and the first."""
+    first, last = fields.narrow(axis, 0, 1), fields.narrow(axis, -1, 1)
+    weights = torch.arange(1, count + 1, dtype=fields.dtype, device=fields.device) / (count + 1)
+    weights = weights.reshape(-1, *[1] * (fields.ndim - 1 - axis))
+    return torch.cat([fields, last + weights * (first - last)], dim=axis)
+
+
+class FNO(OnBox):
+    """A Fourier neural operator.
+
+    Args:
+        modes: kept an axis; width: channels; depth: layers; padding: what is added to each side, as a part of it.
+
+    Source: Li et al. 2021, arXiv:2010.08895.
+    """
+
+    takes: ClassVar[tuple[str, ...]] = ("grid",)
+
+    def __init__(
+        self, layout: Layout, *, modes: int = 12, width: int = 32, depth: int = 4, padding: float = 0.25
+    ) -> None:
+        from neuralop.models import FNO as Network  # a slow import
+
+        at_least(modes=modes, width=width, depth=depth)
+        network = Network(
+            n_modes=(modes,) * layout.dim,
+            in_channels=layout.inputs + layout.periodic.count(False),
+            out_channels=layout.outputs,
+            hidden_channels=width,
+            n_layers=depth,
+            positional_embedding=None,
+        )
+        super().__init__(network, layout.periodic, padding)

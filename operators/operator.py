@@ -1,0 +1,213 @@
+"""A trained operator: what predicts, and its files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from variform.data.dataset import Dataset
+from variform.errors import InputError
+from variform.grid import GridSolution
+from variform.operators.checkpoint import read_tensors, write_tensors
+from variform.operators.examples import INSIDE, Batch, Channels, Examples
+from variform.operators.learned import Learned
+from variform.operators.settings import Settings
+from variform.problem import Problem
+from variform.runs import read_record, write_json
+from variform.solution import Stopwatch
+from variform.task import Task, evaluate
+
+TENSORS, RECORD = "operator.pt", "operator.json"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A trained network with everything that a prediction needs.
+
+    Args:
+        learned: the map, in the units of the data.
+        channels: what goes in and comes out, by name.
+        history: of the training, a row an epoch.
+        info: JSON content: the grid and the times it was trained on, how long that took.
+    """
+
+    learned: Learned
+    channels: Channels
+    history: list[dict[str, float | None]] = field(default_factory=list)
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        return self.learned.settings
+
+    @property
+    def num_parameters(self) -> int:
+        return self.learned.num_parameters
+
+    def examples(self, data: Dataset, device: torch.device | None = None) -> Examples:
+        """Samples of a data set as they are measured: what is given, and what follows.
+
+        Raises:
+            InputError: they do not fit the operator.
+        """
+        if data.dim != len(self.channels.lower):
+            raise InputError(f"{data.name} has {data.dim} dimensions, the operator {len(self.channels.lower)}")
+        return Examples(data, self.settings, measured=True, channels=self.channels, device=device, dtype=self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.learned.static_mean.dtype
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, steps: int | None = None) -> Tensor:
+        """Predictions (B, T, C, *N) for examples, as many frames as they have targets unless said otherwise."""
+        return self.learned.rollout(batch, batch.target.shape[1] if steps is None else steps)
+
+    def predict(self, task: Task, *, resolution: int | None = None, steps: int | None = None) -> GridSolution:
+        """The solution of one instance on a uniform grid, by default that of the training set.
+
+        Args:
+            resolution: points along each axis.
+            steps: frames, of an evolution that was learnt from one frame.
+
+        Raises:
+            InputError: the task lacks an input of the network, or the network needs several frames.
+        """
+        watch = Stopwatch()
+        axes = self._axes(resolution)
+        batch = self._given(task, axes)
+        count = 1 if self.learned.learn == "solution" else steps or self.settings.ahead
+        with watch("predict"):
+            predicted = self(batch, count)[0].double().cpu().numpy()
+        if self.info["times"] is None:
+            values, times = predicted, np.zeros(1)
+        else:
+            start, end = self.info["times"]
+            later = [end] if self.learned.learn == "solution" else start + self.learned.dt * np.arange(1, count + 1)
+            values = np.concatenate([batch.frames[0, -1:].double().cpu().numpy(), predicted])
+            times = np.array([start, *later])
+        return GridSolution(
+            values=self._by_field(values),
+            times=times,
+            lower=self.channels.lower,
+            upper=self.channels.upper,
+            periodic=all(self.info["periodic"]),
+            mesh=task.geometry(task.p).mesh(len(axes[0]) - 1) if isinstance(task, Problem) else None,
+            cost=watch.cost(parameters=self.num_parameters),
+            discretization={
+                "network": self.settings.network,
+                **self.settings.options,
+                "training": {k: self.info[k] for k in ("samples", "epochs", "training_s", "grid", "data")},
+                "seed": self.settings.seed,
+                "resolution": len(axes[0]),
+            },
+        )
+
+    def _axes(self, resolution: int | None) -> list[np.ndarray]:
+        if not self.info["grid"]:
+            raise InputError("the operator was trained on meshes: predict from a data file")
+        return [
+            np.linspace(a, b, resolution or n, endpoint=not wraps)
+            for a, b, n, wraps in zip(
+                self.channels.lower, self.channels.upper, self.info["grid"], self.info["periodic"], strict=True
+            )
+        ]
+
+    def _given(self, task: Task, axes: list[np.ndarray]) -> Batch:
+        """One example of an instance, its fields evaluated on the grid."""
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"))
+        wanted = [n for n in (*self.channels.given, *self.channels.numbers) if n != INSIDE]
+        missing = [name for name in wanted if name not in task.values]
+        if missing:
+            raise InputError(f"{task.name} has no parameter {missing[0]!r}, an input of this network")
+        if self.info["inside"]:
+            raise InputError("the operator was trained on domains in a box: predict from a data file")
+        static = np.stack([evaluate(task.values[name], grid) for name in wanted]) if wanted else grid[:0]
+        if self.learned.frames > 1:
+            raise InputError(f"the operator starts from {self.learned.frames} frames: predict from a data file")
+        frames = None
+        if self.learned.frames:
+            start = np.asarray(_initial(task, grid), dtype=float).reshape(1, 1, -1, *grid.shape[1:])
+            frames = torch.as_tensor(start, dtype=self.dtype)
+        lower, upper = (np.reshape(c, (-1, *[1] * len(axes))) for c in (self.channels.lower, self.channels.upper))
+        return Batch(
+            samples=torch.zeros(1, dtype=torch.long),
+            static=torch.as_tensor(static[None], dtype=self.dtype),
+            frames=frames,
+            target=torch.zeros(1, 1, self.channels.components, *grid.shape[1:], dtype=self.dtype),
+            inside=None,
+            x=torch.as_tensor(((grid - lower) / (upper - lower))[None], dtype=self.dtype),
+            edges=None,
+        )
+
+    def _by_field(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        """(T, C, *N) to fields (T, [components,] *N)."""
+        found, begin = {}, 0
+        for name, components in self.channels.unknowns.items():
+            part = values[:, begin : begin + components]
+            found[name] = part[:, 0] if components == 1 else part
+            begin += components
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Write `operator.pt` (tensors) and `operator.json` (everything else)."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v for k, v in self.learned.state_dict().items() if isinstance(v, Tensor)}
+        write_tensors(folder / TENSORS, state)
+        made = {
+            "learn": self.learned.learn,
+            "dt": self.learned.dt,
+            "evolves": self.info["times"] is not None,
+        }
+        record = {"settings": self.settings.json(), "channels": asdict(self.channels), "learned": made}
+        write_json(folder / RECORD, {**record, "history": self.history, "info": self.info})
+
+
+def load(folder: Path) -> Operator:
+    """Read what `Operator.save` wrote.
+
+    Raises:
+        InputError: the files are missing or damaged.
+    """
+    folder = Path(folder)
+    try:
+        record = read_record(folder, RECORD)
+        tensors = read_tensors(folder / TENSORS)
+        settings, made = Settings(**record["settings"]), record["learned"]
+        given = record["channels"]
+        corners = {key: tuple(map(float, given[key])) for key in ("lower", "upper")}
+        channels = Channels(given["given"], tuple(given["numbers"]), given["unknowns"], **corners)
+        learned = Learned(
+            settings,
+            made["learn"],
+            channels.static,
+            channels.components,
+            dim=len(channels.lower),
+            periodic=tuple(record["info"]["periodic"]),
+            evolves=made["evolves"],
+            dt=made["dt"],
+        ).in_precision(tensors["static_mean"].dtype)
+        if "held" in tensors:
+            learned.hold(tensors["held"])
+        learned.load_state_dict(tensors)
+        history = [dict(row) for row in record["history"]]
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise InputError(f"{folder} holds no trained operator: {lines[0]}") from None
+    return Operator(learned.eval(), channels, history, record["info"])
+
+
+def _initial(task: Any, x: np.ndarray) -> Any:
+    """Initial values of an evolution at points (dim, *N): (C, *N)."""
+    if hasattr(task, "initial_values"):
+        return task.initial_values(x, task.p)
+    from variform.forms import values
+
+    found = values(task, lambda point, t, p: task.initial(point, p), torch.as_tensor(x.reshape(len(x), -1)), 0.0)
+    return np.concatenate([np.asarray(v).reshape(-1, *x.shape[1:]) for v in found.values()])

@@ -1,0 +1,76 @@
+"""Training as a SLURM job, by submitit: it is stopped before its time is over, requeued, and goes on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from variform.errors import InputError
+
+DEFAULTS = {"timeout_min": 60, "nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1}
+WHOLE = {*DEFAULTS, "gpus_per_node", "mem_gb", "slurm_signal_delay_s"}
+
+
+def options(given: dict[str, str]) -> dict[str, Any]:
+    """Options of a job: submitit's, and any of sbatch's as slurm_KEY.
+
+    Raises:
+        InputError: a number that is none.
+    """
+    found: dict[str, Any] = dict(DEFAULTS)
+    for key, value in given.items():
+        if key not in WHOLE:
+            found[key if key.startswith("slurm_") else f"slurm_{key}"] = value
+        elif value.isdecimal():
+            found[key] = int(value)
+        else:
+            raise InputError(f"--slurm {key} must be a whole number, got {value!r}")
+    return found
+
+
+@dataclass
+class Job:
+    """`variform train ...` in every task of a job. submitit calls `checkpoint` when the job is about to end."""
+
+    words: list[str]
+    running: subprocess.Popen | None = field(default=None, repr=False)
+
+    def __call__(self) -> int:
+        command = [sys.executable, "-m", "variform", *self.words]
+        record = Path(self.words[self.words.index("--out") + 1]) / "run.json"
+        if record.is_file() and "--resume" not in command:
+            command.append("--resume")  # requeued by hand
+        self.running = subprocess.Popen(command)
+        code = self.running.wait()
+        if code:
+            raise RuntimeError(f"{' '.join(command)} ended with exit code {code}")
+        return code
+
+    def checkpoint(self) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        if self.running is not None:
+            self.running.send_signal(signal.SIGUSR1)
+            self.running.wait()
+        words = self.words if "--resume" in self.words else [*self.words, "--resume"]
+        return DelayedSubmission(Job(words))
+
+
+def submit(words: list[str], folder: Path, given: dict[str, Any]) -> str:
+    """Hand in `variform WORDS`; the number of the job.
+
+    Raises:
+        InputError: there is no SLURM here, or it refuses the job.
+    """
+    import submitit
+
+    try:
+        executor = submitit.AutoExecutor(folder=folder / "slurm", cluster="slurm")
+        executor.update_parameters(name="variform", **given)
+        return executor.submit(Job(words)).job_id
+    except (RuntimeError, OSError, NameError, TypeError, submitit.core.utils.FailedJobError) as error:
+        raise InputError(f"the job was not taken: {next(iter(str(error).splitlines()), error)}") from None

@@ -1,0 +1,228 @@
+"""Train a network on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from variform.cli.output import number, print_json, print_table, progress_bar
+from variform.cli.parallel import is_first
+from variform.errors import ComputationError, InputError, unknown
+
+if TYPE_CHECKING:
+    from variform.data.dataset import Dataset
+    from variform.operators import Operator, Settings
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="Name of a network: fno, transolver, unet, deeponet, ...")],
+    data: Annotated[Path, typer.Argument(help="The data set: any file that `variform data info` reads.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value: a setting of the training or an option of the network."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL-DATA-TIME by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in --out from its last checkpoint.")] = False,
+    submit: Annotated[bool, typer.Option("--submit", help="As a SLURM job that is requeued until it is done.")] = False,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="key=value of the job, with --submit: timeout_min, nodes, tasks_per_node, gpus_per_node, ..."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print the record instead of a summary.")] = False,
+) -> None:
+    """Train a network and write a run folder. Example: variform train fno d.h5 --set epochs=50 --out R."""
+    from variform.operators import Settings
+
+    if device not in (devices := ("auto", "cpu", "cuda")):
+        raise unknown("device", device, devices)
+    given = _given("--set", settings)
+    before = _record_of(out) if resume else None
+    chosen = Settings.of(model, {**(_stored(before, model) if before else {}), **given})
+    _check_data(data)
+    if submit:
+        _submit(model, data, given, out, resume, slurm, device)
+        return
+    if slurm:
+        raise InputError("--slurm is for jobs: say --submit too")
+    _run(model, data, chosen, out, resume=resume, before=before, device=device, json=json)
+
+
+def _run(
+    model: str,
+    data: Path,
+    chosen: Settings,
+    out: Path | None,
+    *,
+    resume: bool,
+    before: dict[str, Any] | None,
+    device: str,
+    json: bool,
+) -> None:
+    from variform import operators, runs
+    from variform.cli import output
+    from variform.data import readers
+    from variform.operators.launch import Stopped, world_size
+
+    dataset = readers.open(data)
+    if world_size() > 1 and out is None:
+        raise InputError("several processes train together: name their folder, --out")
+    name = f"{model}-{data.stem}"
+    folder = (out if resume else runs.free_folder(out, name)) if is_first() or resume else out
+    if before and before["status"] == "done":
+        _check_same(before, chosen, folder)
+        _print(before, folder, json, "complete already")
+        return
+    if is_first() and not resume:
+        folder = runs.claim(folder) if out is None else folder
+        folder.mkdir(parents=True, exist_ok=True)
+    start = _record(model, data, chosen, dataset)
+
+    def marked(status: str, **more: Any) -> None:
+        if is_first():
+            runs.write_json(folder / runs.RECORD, {**start, "status": status, **more})
+
+    marked("running")
+    try:
+        with progress_bar(f"{model} on {data.name}") as progress:
+            operator = operators.train(dataset, chosen, folder=folder, resume=resume, device=device, progress=progress)
+    except Stopped as stop:
+        marked("interrupted")
+        output.leave(f"stopped by {stop}, and saved: the same command with --resume goes on", 128 + stop.number)
+    except InputError as error:
+        if not resume:
+            marked("failed", error=str(error))
+        raise
+    except ComputationError as error:
+        marked("failed", error=str(error))
+        raise
+    if not is_first():
+        return
+    operator.save(folder)
+    record = {**start, **_measured(operator, dataset, folder), "status": "done"}
+    runs.write_json(folder / runs.RECORD, record)
+    _print(record, folder, json, "done")
+
+
+def _given(flag: str, words: list[str] | None) -> dict[str, str]:
+    given = {}
+    for word in words or []:
+        key, equals, value = word.partition("=")
+        if not (key and equals and value):
+            raise InputError(f"{flag} {word!r} must be key=value")
+        given[key] = value
+    return given
+
+
+def _record_of(out: Path | None) -> dict[str, Any]:
+    """The record of the run to go on with."""
+    from variform import runs
+
+    if out is None:
+        raise InputError("--resume goes on in a run folder: name it, --out")
+    record = runs.read_record(out)
+    if record.get("method") != "train" or "settings" not in record:
+        raise InputError(f"{out} holds no training")
+    return record
+
+
+def _stored(record: dict[str, Any], model: str) -> dict[str, Any]:
+    """The settings of an earlier run, which hold where no others are given."""
+    stored = dict(record["settings"])
+    if stored.pop("network") != model:
+        raise InputError(f"the run trained {record['settings']['network']!r}, not {model!r}")
+    return stored.pop("options") | stored
+
+
+def _check_same(record: dict[str, Any], chosen: Settings, folder: Path) -> None:
+    from variform.operators import Settings
+
+    if changed := chosen.differences(Settings(**record["settings"])):
+        raise InputError(f"{folder} is done, with other settings ({', '.join(changed)}): choose another --out")
+
+
+def _check_data(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"no data file {path}")
+
+
+def _record(model: str, data: Path, chosen: Settings, dataset: Dataset) -> dict[str, Any]:
+    from variform import runs
+    from variform.operators.launch import world_size
+    from variform.operators.train import identity
+
+    return {
+        "problem": dataset.name,
+        "method": "train",
+        "network": model,
+        "settings": chosen.json(),
+        "data": {"path": str(data), **identity(dataset)},
+        "parameters": {},
+        "discretization": {"grid": list(dataset.grid)},
+        "metrics": {},
+        "cost": {},
+        "environment": runs.environment(world_size()),
+        "seed": chosen.seed,
+        "created": runs.now(),
+        "command": runs.command_line(),
+    }
+
+
+def _measured(operator: Operator, dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """Errors on the splits "valid" and "test", cost, and pictures."""
+    from variform.operators.measure import draw_curves, errors, peak_memory_mb
+
+    metrics: dict[str, Any] = {}
+    for split in ("valid", "test"):
+        if split in dataset.splits and len(dataset.splits[split]):
+            metrics[split] = errors(operator, dataset.part(split))
+    test = metrics.get("test") or metrics.get("valid")
+    draw_curves(operator.history, folder / "figures" / "training.png")
+    return {
+        "metrics": {"relative_l2": test["relative_l2"]["median"] if test else None, "residual": None, **metrics},
+        "cost": {
+            "wall_s": operator.info["training_s"],
+            "parameters": operator.num_parameters,
+            "peak_memory_mb": peak_memory_mb(),
+        },
+    }
+
+
+def _print(record: dict[str, Any], folder: Path, json: bool, status: str) -> None:
+    if json:
+        print_json(record)
+        return
+    rows = [("run", str(folder)), ("status", status)]
+    for split in ("test", "valid"):
+        if split in record["metrics"]:
+            found = record["metrics"][split]["relative_l2"]
+            rows.append((f"{split} error", f"{number(found['median'])} relative L2, median of {found['n']}"))
+    cost = record["cost"]
+    rows += [("weights", str(cost["parameters"])), ("time", f"{cost['wall_s']:.3g} s")]
+    print_table("", rows)
+
+
+def _submit(
+    model: str,
+    data: Path,
+    given: dict[str, str],
+    out: Path | None,
+    resume: bool,
+    slurm: list[str] | None,
+    device: str,
+) -> None:
+    from variform import runs
+    from variform.operators import submit
+
+    options = submit.options(_given("--slurm", slurm))
+    folder = out if resume else runs.claim(runs.free_folder(out, f"{model}-{data.stem}")) if out is None else out
+    if not resume:
+        runs.free_folder(folder, "")
+    words = ["train", model, str(data.resolve()), "--out", str(folder.resolve()), "--device", device]
+    words += [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
+    job = submit.submit(words, folder.resolve(), options)
+    print_table("", [("run", str(folder)), ("job", job), ("log", str(folder / "slurm"))])
