@@ -70,6 +70,27 @@ class Cost(BaseModel):
         return self.wall_s if not _finite(self.wall_s) else self.wall_s + (self.once_s or 0.0)
 
 
+class Spread(BaseModel):
+    """Errors of many samples: median, quartiles, and how many of those attempted are numbers."""
+
+    median: float | None = None
+    q1: float | None = None
+    q3: float | None = None
+    mean: float | None = None
+    n: int = 0
+    attempted: int = 0
+
+
+class Equal(BaseModel):
+    """Of a learned row: the cheapest classical one that is at least as accurate [s], how much quicker the network is,
+    and after how many solutions training and data have paid (None: never).
+    """
+
+    classical_s: float
+    speedup: float
+    pays_after: float | None = None
+
+
 class Row(BaseModel):
     """One method on one task. Figures are paths relative to the report's folder."""
 
@@ -85,6 +106,9 @@ class Row(BaseModel):
     history: list[tuple[float, float | None]] | None = None
     command: str | None = None
     folder: str | None = None
+    tests: dict[str, Spread] = {}
+    sizes: list[tuple[int, float | None]] = []
+    equal: Equal | None = None
 
     @property
     def numbers(self) -> bool:
@@ -109,6 +133,7 @@ class TaskResults(BaseModel):
     form: str = ""
     strong: str = ""
     reference: Reference = Reference()
+    sets: dict[str, int] = {}
     rows: list[Row]
 
 
@@ -177,6 +202,7 @@ def _template() -> Template:
         "memory": memory_text,
         "date": date_text,
         "percent": percent_text,
+        "factor": factor_text,
     }
     return environment.get_template("report.html.j2")
 
@@ -242,11 +268,15 @@ class _TaskView:
         self.near_reference = {i for i, row in enumerate(task.rows, start=1) if self._near_reference(row)}
         self.columns = len(self.metrics) + len(self.quantities)
         self.has_training = any(row.cost.once_s is not None for row in task.rows)
+        self.sets = {name: count for name, count in task.sets.items() if name != "test"}
+        self.has_equal = any(row.equal for row in task.rows)
         self.plots = {}
         if points := _points(task.rows):
             self.plots[f"{self.id}-cost"] = _error_cost(points, looks, self.floor)
         if curves := [(i, row) for i, row in enumerate(task.rows, start=1) if row.history]:
             self.plots[f"{self.id}-loss"] = _training(curves, looks)
+        if sized := [(i, row) for i, row in enumerate(task.rows, start=1) if len(row.sizes) > 1]:
+            self.plots[f"{self.id}-sizes"] = _learning(sized, looks, self.floor)
 
     def _near_reference(self, row: Row) -> bool:
         """Is the row too near the reference to tell the two errors apart?"""
@@ -398,6 +428,28 @@ def _training(curves: list[tuple[int, Row]], looks: dict[str, Look]) -> dict[str
     return {"data": traces, "layout": layout}
 
 
+def _learning(sized: list[tuple[int, Row]], looks: dict[str, Look], floor: float | None) -> dict[str, Any]:
+    """Error on the test set against the number of samples learned from."""
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": f"{number}  {html.escape(row.label)}",
+            "x": [size for size, _ in row.sizes],
+            "y": [error if _positive(error) else None for _, error in row.sizes],
+            "line": {"color": looks[row.method].colour, "width": 1.6},
+            "marker": {"color": looks[row.method].colour, "symbol": looks[row.method].shape, "size": 9},
+            "hovertemplate": "%{x} samples<br>error %{y:.2e}<extra></extra>",
+        }
+        for number, row in sized
+    ]
+    errors = [y for trace in traces for y in trace["y"] if y is not None] + ([floor] if floor else [])
+    layout = {**_layout(), "xaxis": {**_log_axis([x for t in traces for x in t["x"]])}}
+    layout["xaxis"]["title"] = _title("samples learned from")
+    layout["yaxis"] = {**_log_axis(errors or [1.0]), "title": _title("relative L² error, median")}
+    return {"data": traces, "layout": layout}
+
+
 def _thin(history: list[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
     """Evenly chosen points of a long curve, with both ends."""
     if len(history) <= LONGEST_CURVE:
@@ -482,6 +534,16 @@ def percent_text(ratio: float) -> str:
     percent = 100 * ratio
     digits = f"{percent:+.2g}" if 1e-3 <= abs(percent) < 100 else f"{percent:+.0f}"
     return "±0 %" if abs(percent) < 1e-3 else f"{digits} %".replace("-", "−")
+
+
+def factor_text(ratio: float) -> str:
+    """How much quicker, or slower.
+
+    >>> factor_text(12.3), factor_text(0.25)
+    ('12 times quicker', '4 times slower')
+    """
+    quick, slow = f"{ratio:.2g}", f"{1 / ratio:.2g}"
+    return f"{float(quick):g} times quicker" if ratio >= 1 else f"{float(slow):g} times slower"
 
 
 def duration_text(seconds: float | None) -> str:

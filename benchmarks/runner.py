@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import json
 import os
-import re
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -16,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from variform import __version__, data, figures, problems, runs, solvers
+from variform.benchmarks import learned
 from variform.benchmarks.metrics import Truth
 from variform.benchmarks.record import describe
 from variform.benchmarks.report import write_report
-from variform.benchmarks.suite import Reference, Row, Suite, TaskEntry
+from variform.benchmarks.suite import Reference, Row, Suite, TaskEntry, slug
 from variform.errors import ComputationError, InputError
 from variform.forms.describe import strong_text, weak_text
 from variform.mesh import Mesh
@@ -91,7 +91,7 @@ class Task:
 
     def run(self, row: Row) -> dict[str, Any]:
         """One row of the report, from its folder if it was finished before."""
-        folder = self.folder / _slug(row.label)
+        folder = self.folder / slug(row.label)
         digest = _digest(row, self.entry, self.problem)
         try:
             known = runs.read_record(folder)
@@ -205,6 +205,13 @@ def run(
         results["tasks"].append(_run_task(entry, folder, files, quick, progress))
         results["wall_s"] = time.perf_counter() - start
         runs.write_json(folder / "results.json", results)
+    for entry in suite.set:
+        chosen = entry.reduced() if quick else entry
+        results["tasks"].append(
+            learned.run(chosen, folder, progress, command=f"variform bench {name}{' --quick' * quick}")
+        )
+        results["wall_s"] = time.perf_counter() - start
+        runs.write_json(folder / "results.json", results)
     return write_report(results, folder), results
 
 
@@ -278,10 +285,6 @@ def _digest(spec: Any, entry: TaskEntry, problem: Problem) -> str:
     content = [spec.model_dump(), entry.reference.model_dump(), entry.set, entry.sample and entry.sample.model_dump()]
     text = json.dumps([__version__, type(problem).__qualname__, *content], sort_keys=True, default=str)
     return hashlib.sha256(text.encode() + Path(inspect.getfile(type(problem))).read_bytes()).hexdigest()
-
-
-def _slug(label: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
 def _first_paragraph(text: str) -> str:

@@ -42,6 +42,19 @@ class Data(_Strict):
     seed: int = Field(default=0, ge=0)
 
 
+def _distinct(rows: list[Any]) -> list[Any]:
+    """A row's label names its folder."""
+    folders = [slug(row.label) for row in rows]
+    if not all(folders) or len({*folders}) < len(folders):
+        raise ValueError(f"labels must differ in letters or digits, got {[row.label for row in rows]}")
+    return rows
+
+
+def slug(label: str) -> str:
+    """A label as the name of a folder."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
 class Row(_Strict):
     """One method with its options; `quick` replaces some of them under --quick."""
 
@@ -72,27 +85,110 @@ class TaskEntry(_Strict):
     @field_validator("row")
     @classmethod
     def _labels_differ(cls, rows: list[Row]) -> list[Row]:
-        """A row's label names its folder."""
-        folders = [re.sub(r"[^a-z0-9]+", "-", row.label.lower()).strip("-") for row in rows]
-        if not all(folders) or len({*folders}) < len(folders):
-            raise ValueError(f"labels must differ in letters or digits, got {[row.label for row in rows]}")
-        return rows
+        return _distinct(rows)
+
+
+class Samples(_Strict):
+    """A data set by name: how many samples are learned from, chosen by and tested on, on how many points a side.
+
+    Its solutions, which everything is measured against, are on `mesh` cells a side, where that is given.
+    """
+
+    name: str
+    train: int = Field(ge=1)
+    valid: int = Field(default=0, ge=0)
+    test: int = Field(ge=1)
+    resolution: int | None = Field(default=None, ge=2)
+    mesh: int | None = Field(default=None, ge=2)
+    seed: int = Field(default=0, ge=0)
+
+
+class Shift(_Strict):
+    """A test set of another distribution, or resolution."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_ ^.-]+$")
+    variant: str = ""
+    resolution: int | None = Field(default=None, ge=2)
+    count: int = Field(default=50, ge=1)
+    quick: dict[str, Any] = Field(default_factory=dict)
+
+
+class Contestant(_Strict):
+    """A network with the settings of its training, or a classical solver with its discretisation."""
+
+    method: str
+    label: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    quick: dict[str, Any] = Field(default_factory=dict)
+
+
+class SetEntry(_Strict):
+    """A data set on which learned operators and classical solvers are compared.
+
+    Args:
+        data, quick: the set; `quick` replaces some of it under --quick.
+        seeds: of the trainings; the first alone under --quick.
+        sizes: of training sets, for learning curves; the whole one is always there.
+        shifted: further test sets.
+        common: settings of all trainings; `quick_common` replaces some of them under --quick.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    title: str
+    data: Samples
+    quick: dict[str, Any] = Field(default_factory=dict)
+    seeds: list[int] = [0]
+    sizes: list[int] = []
+    quick_sizes: list[int] = []
+    shifted: list[Shift] = []
+    common: dict[str, Any] = Field(default_factory=dict)
+    quick_common: dict[str, Any] = Field(default_factory=dict)
+    row: list[Contestant]
+
+    @field_validator("row")
+    @classmethod
+    def _labels_differ(cls, rows: list[Contestant]) -> list[Contestant]:
+        return _distinct(rows)
+
+    def reduced(self) -> SetEntry:
+        """Under --quick."""
+        rows = [row.model_copy(update={"settings": {**row.settings, **row.quick}, "quick": {}}) for row in self.row]
+        return self.model_copy(
+            update={
+                "data": Samples.model_validate({**self.data.model_dump(), **self.quick}),
+                "seeds": self.seeds[:1],
+                "sizes": self.quick_sizes,
+                "shifted": [Shift.model_validate({**s.model_dump(), **s.quick}) for s in self.shifted],
+                "common": {**self.common, **self.quick_common},
+                "row": rows,
+            }
+        )
 
 
 class Suite(_Strict):
     title: str
-    task: list[TaskEntry]
+    task: list[TaskEntry] = []
+    set: list[SetEntry] = []
 
-    @field_validator("task")
-    @classmethod
-    def _names_differ(cls, tasks: list[TaskEntry]) -> list[TaskEntry]:
-        names = [task.name for task in tasks]
+    @model_validator(mode="after")
+    def _names_differ(self) -> Suite:
+        names = [entry.name for entry in (*self.task, *self.set)]
         if len({*names}) < len(names):
-            raise ValueError(f"the names of tasks must differ, got {names}")
-        return tasks
+            raise ValueError(f"the names of tasks and sets must differ, got {names}")
+        if not names:
+            raise ValueError("a suite needs a [[task]] or a [[set]]")
+        return self
 
 
-_SECTIONS = {"task": TaskEntry, "row": Row, "reference": Reference, "sample": Sample, "data": Data}
+_SECTIONS = {
+    "task": TaskEntry,
+    "row": Row,
+    "reference": Reference,
+    "sample": Sample,
+    "data": Data,
+    "set": SetEntry,
+    "shifted": Shift,
+}
 
 
 def load(name: str) -> tuple[str, Suite]:

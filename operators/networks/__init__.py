@@ -46,7 +46,20 @@ class Support:
         return self.edges is not None
 
 
-NETWORKS = {"fno": "variform.operators.networks.fourier:FNO"}
+NETWORKS = {
+    name: f"variform.operators.networks.{place}"
+    for name, place in {
+        "fno": "fourier:FNO",
+        "tfno": "fourier:TFNO",
+        "uno": "fourier:UNO",
+        "deeponet": "deeponet:DeepONet",
+        "multionet": "deeponet:MultiONet",
+        "unet": "unet:UNet",
+        "transolver": "transolver:Transolver",
+        "mamba": "mamba:Mamba",
+        "meshgraph": "meshgraph:MeshGraph",
+    }.items()
+}
 """Name -> class. Its __init__ takes a layout, and options by keyword; its forward, fields and their support."""
 
 
@@ -60,7 +73,14 @@ def build(name: str, layout: Layout, options: Mapping[str, Any] = {}) -> nn.Modu
     for key in options:
         if key not in known:
             raise unknown(f"option of {name}", key, known)
-    return _class(name)(layout, **options)
+    kind, where = _class(name), "grid" if layout.periodic else "mesh"
+    if where not in kind.takes:
+        raise InputError(f"{name} works on a grid, and these data lie on meshes; on both do {', '.join(_on_both())}")
+    return kind(layout, **options)
+
+
+def _on_both() -> list[str]:
+    return [name for name in NETWORKS if "mesh" in _class(name).takes]
 
 
 def options_of(name: str) -> dict[str, inspect.Parameter]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,21 @@ def _close(fields: Tensor, axis: int, count: int) -> Tensor:
     return torch.cat([fields, last + weights * (first - last)], dim=axis)
 
 
+def _network(layout: Layout, modes: int, width: int, depth: int, **more: Any) -> nn.Module:
+    from neuralop.models import FNO as Network  # a slow import
+
+    at_least(modes=modes, width=width, depth=depth)
+    return Network(
+        n_modes=(modes,) * layout.dim,
+        in_channels=layout.inputs + layout.periodic.count(False),
+        out_channels=layout.outputs,
+        hidden_channels=width,
+        n_layers=depth,
+        positional_embedding=None,
+        **more,
+    )
+
+
 class FNO(OnBox):
     """A Fourier neural operator.
 
@@ -56,15 +71,53 @@ class FNO(OnBox):
     def __init__(
         self, layout: Layout, *, modes: int = 12, width: int = 32, depth: int = 4, padding: float = 0.25
     ) -> None:
-        from neuralop.models import FNO as Network  # a slow import
+        super().__init__(_network(layout, modes, width, depth), layout.periodic, padding)
 
-        at_least(modes=modes, width=width, depth=depth)
+
+class TFNO(OnBox):
+    """The same with weights as Tucker tensors of a part `rank` of their size.
+
+    Source: Kossaifi et al., Multi-grid tensorized Fourier neural operator, arXiv:2310.00120.
+    """
+
+    takes: ClassVar[tuple[str, ...]] = ("grid",)
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        modes: int = 12,
+        width: int = 32,
+        depth: int = 4,
+        rank: float = 0.1,
+        padding: float = 0.25,
+    ) -> None:
+        more = {"factorization": "tucker", "implementation": "factorized", "rank": rank}
+        super().__init__(_network(layout, modes, width, depth, **more), layout.periodic, padding)
+
+
+class UNO(OnBox):
+    """A U-shaped one: half of the points and twice the channels in the middle.
+
+    Source: Rahman, Ross and Azizzadenesheli, U-NO, arXiv:2204.11127.
+    """
+
+    takes: ClassVar[tuple[str, ...]] = ("grid",)
+
+    def __init__(self, layout: Layout, *, modes: int = 12, width: int = 32, padding: float = 0.25) -> None:
+        from neuralop.models import UNO as Network
+
+        at_least(modes=modes, width=width)
+        dim, few = layout.dim, max(1, modes // 2)
         network = Network(
-            n_modes=(modes,) * layout.dim,
             in_channels=layout.inputs + layout.periodic.count(False),
             out_channels=layout.outputs,
             hidden_channels=width,
-            n_layers=depth,
+            n_layers=5,
+            uno_out_channels=[width, 2 * width, 2 * width, 2 * width, width],
+            uno_n_modes=[[m] * dim for m in (modes, few, few, few, modes)],
+            uno_scalings=[[s] * dim for s in (1.0, 0.5, 1.0, 1.0, 2.0)],
+            channel_mlp_skip="linear",
             positional_embedding=None,
         )
         super().__init__(network, layout.periodic, padding)

@@ -11,7 +11,7 @@ from variform.cli.output import print_table, progress_bar
 from variform.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from variform.benchmarks.suite import Row, Suite, TaskEntry
+    from variform.benchmarks.suite import Row, SetEntry, Suite, TaskEntry
     from variform.problem import Problem
 
 
@@ -37,6 +37,11 @@ def bench(
             _check(task, files.get(task.problem))
         except InputError as error:
             raise InputError(f"suite {name}, task {task.name!r}: {error}") from error
+    for entry in content.set:
+        try:
+            _check_set(entry)
+        except InputError as error:
+            raise InputError(f"suite {name}, set {entry.name!r}: {error}") from error
     folder = out or Path(f"bench-{name}")
     runs.check_parents(folder)
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "results.json").is_file())):
@@ -85,6 +90,31 @@ def _check(task: TaskEntry, kind: type[Problem] | None) -> None:
         raise InputError(f"{task.problem} has no random parameter: leave out sample")
     if task.reference.mesh is None:
         instance.geometry(instance.p).mesh(0)  # refused but where the domain is a mesh
+
+
+def _check_set(entry: SetEntry) -> None:
+    """The same of a data set and its rows."""
+    from pydantic import ValidationError
+
+    from variform import data
+    from variform.data.solved import METHODS
+    from variform.operators import Settings
+    from variform.operators.networks import NETWORKS
+
+    try:
+        both = (entry, entry.reduced())
+    except ValidationError as error:
+        raise InputError(f"quick: {error.errors()[0]['msg']}") from None
+    for chosen in both:
+        data.plan_of(chosen.data.name, chosen.data.train, resolution=chosen.data.resolution)
+        for row in chosen.row:
+            try:
+                if row.method in NETWORKS:
+                    Settings.of(row.method, {**chosen.common, **row.settings})
+                elif row.method not in METHODS:
+                    raise unknown("method", row.method, {*NETWORKS, *METHODS})
+            except InputError as error:
+                raise InputError(f"row {row.label!r}: {error}") from error
 
 
 def _check_options(row: Row) -> None:
