@@ -1,7 +1,7 @@
 # Everything runs in .venv, which `make setup` builds from requirements.lock. PYTHON=... chooses its interpreter.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-torch test-well lint bench lock clean
+.PHONY: help setup demo test test-slow test-torch test-well test-slurm lint bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ test-torch: setup  ## the compiler, the batched solver and the networks, where t
 
 test-well: setup  ## The Well's own loader on our files, in an environment of its own
 	@tools/test_well.sh
+
+test-slurm: setup  ## training as jobs of a real SLURM on this machine; needs root, slurm-wlm and munge
+	@tools/test_slurm.sh
 
 lint: setup  ## formatting, lint rules, and who may import whom
 	.venv/bin/ruff format --check

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from typing import Any
 from variform.errors import InputError
 
 DEFAULTS = {"timeout_min": 60, "nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1}
+SAVED = 128 + signal.SIGUSR1
+"""Exit code of a training that was asked to stop, and has."""
+REQUEUE_S = 120
+"""How long a process waits for its job to be requeued."""
 WHOLE = {*DEFAULTS, "gpus_per_node", "mem_gb", "slurm_signal_delay_s"}
 
 
@@ -45,7 +50,9 @@ class Job:
         if record.is_file() and "--resume" not in command:
             command.append("--resume")  # requeued by hand
         self.running = subprocess.Popen(command)
-        code = self.running.wait()
+        code = self._ended()
+        if code == SAVED:  # by another process's signal: the job is about to be requeued
+            time.sleep(REQUEUE_S)
         if code:
             raise RuntimeError(f"{' '.join(command)} ended with exit code {code}")
         return code
@@ -55,9 +62,15 @@ class Job:
 
         if self.running is not None:
             self.running.send_signal(signal.SIGUSR1)
-            self.running.wait()
+            self._ended()
         words = self.words if "--resume" in self.words else [*self.words, "--resume"]
         return DelayedSubmission(Job(words))
+
+    def _ended(self) -> int:
+        """The exit code. Popen.wait holds a lock, which a signal's handler, where `checkpoint` runs, would wait for."""
+        while (code := self.running.poll()) is None:
+            time.sleep(0.1)
+        return code
 
 
 def submit(words: list[str], folder: Path, given: dict[str, Any]) -> str:

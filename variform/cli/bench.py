@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def bench(
-    suite: Annotated[str, typer.Argument(help="Name of a suite (demo), or a TOML file.")],
+    suite: Annotated[str, typer.Argument(help="Name of a suite (demo, darcy, ...), a TOML file, or: compare.")],
+    folders: Annotated[list[Path] | None, typer.Argument(help="compare: the folders of two reports.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The suite's small settings.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the report; a started one is taken up. bench-SUITE by default.")
@@ -27,6 +28,12 @@ def bench(
 ) -> None:
     """Run every method of a suite and write report.html. Example: variform bench demo --out report."""
     from variform import runs
+
+    if suite == "compare":
+        _compare(folders or [])
+        return
+    if folders:
+        raise InputError(f"unexpected {folders[0]}: only compare takes folders; the report goes to --out")
     from variform.benchmarks import runner
     from variform.benchmarks.suite import load
 
@@ -61,6 +68,30 @@ def bench(
     typer.echo(f"report: {report}")
     if any(row["status"] == "failed" for task in results["tasks"] for row in task["rows"]):
         raise typer.Exit(1)
+
+
+def _compare(folders: list[Path]) -> None:
+    """Print two reports row by row."""
+    from variform.benchmarks.compare import compare
+    from variform.cli.output import number
+
+    if len(folders) != 2:
+        raise InputError(f"bench compare takes the folders of two reports, got {len(folders)}")
+
+    def shown(pair: list[float | None], status: list[str], i: int) -> str:
+        return number(pair[i]) if status[i] == "done" else status[i]
+
+    rows = [
+        (
+            f"{row['task']}: {row['label']}",
+            *(shown(row["relative_l2"], row["status"], i) for i in (0, 1)),
+            "-" if row["error_ratio"] is None else f"{row['error_ratio']:.3g}",
+            *(number(row["wall_s"][i]) for i in (0, 1)),
+            "-" if row["time_ratio"] is None else f"{row['time_ratio']:.3g}",
+        )
+        for row in compare(*folders)
+    ]
+    print_table("", rows, ("row", "error A", "error B", "B / A", "seconds A", "seconds B", "B / A"))
 
 
 def _file_of(suite: Suite, path: Path) -> type[Problem]:
