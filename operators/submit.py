@@ -39,17 +39,14 @@ def options(given: dict[str, str]) -> dict[str, Any]:
 
 @dataclass
 class Job:
-    """`variform train ...` in every task of a job. submitit calls `checkpoint` when the job is about to end."""
+    """`variform train ... --resume` in every task of a job; submitit calls `checkpoint` when its end is near."""
 
     words: list[str]
     running: subprocess.Popen | None = field(default=None, repr=False)
 
     def __call__(self) -> int:
         command = [sys.executable, "-m", "variform", *self.words]
-        record = Path(self.words[self.words.index("--out") + 1]) / "run.json"
-        if record.is_file() and "--resume" not in command:
-            command.append("--resume")  # requeued by hand
-        self.running = subprocess.Popen(command)
+        self.running = subprocess.Popen(command, preexec_fn=_deaf)
         code = self._ended()
         if code == SAVED:  # by another process's signal: the job is about to be requeued
             time.sleep(REQUEUE_S)
@@ -63,8 +60,7 @@ class Job:
         if self.running is not None:
             self.running.send_signal(signal.SIGUSR1)
             self._ended()
-        words = self.words if "--resume" in self.words else [*self.words, "--resume"]
-        return DelayedSubmission(Job(words))
+        return DelayedSubmission(Job(self.words))
 
     def _ended(self) -> int:
         """The exit code. Popen.wait holds a lock, which a signal's handler, where `checkpoint` runs, would wait for."""
@@ -73,8 +69,13 @@ class Job:
         return code
 
 
+def _deaf() -> None:
+    """SLURM sends the signal that is meant for submitit to every process of the job, and it would end a training."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
 def submit(words: list[str], folder: Path, given: dict[str, Any]) -> str:
-    """Hand in `variform WORDS`; the number of the job.
+    """Hand in `variform WORDS`, which go on where an earlier start of the job ended; the number of the job.
 
     Raises:
         InputError: there is no SLURM here, or it refuses the job.
@@ -83,7 +84,8 @@ def submit(words: list[str], folder: Path, given: dict[str, Any]) -> str:
 
     try:
         executor = submitit.AutoExecutor(folder=folder / "slurm", cluster="slurm")
-        executor.update_parameters(name="variform", **given)
+        # A task that fails ends the others, which would wait for it.
+        executor.update_parameters(name="variform", slurm_srun_args=["--kill-on-bad-exit=1"], **given)
         return executor.submit(Job(words)).job_id
     except (RuntimeError, OSError, NameError, TypeError, submitit.core.utils.FailedJobError) as error:
         raise InputError(f"the job was not taken: {next(iter(str(error).splitlines()), error)}") from None

@@ -44,6 +44,7 @@ export SLURM_CONF=$folder/slurm.conf
 
 stop() {
     scancel --state=PENDING --state=RUNNING --partition=main >/dev/null 2>&1 || true
+    for _ in $(seq 50); do [[ -z $(squeue --noheader 2>/dev/null) ]] && break; sleep 0.2; done
     for name in slurmd slurmctld munged; do
         [[ -f $folder/$name.pid ]] && kill "$(<"$folder/$name.pid")" 2>/dev/null || true
     done
@@ -60,4 +61,4 @@ for _ in $(seq 50); do
     sleep 0.2
 done
 sinfo
-.venv/bin/python -m pytest -q -rs tests/operators/test_slurm.py "$@" || { tail -20 "$folder"/slurmctld.log "$folder"/slurmd.log; exit 1; }
+.venv/bin/python -m pytest -q -rs tests/operators/test_slurm.py "$@" || { tail -n 20 "$folder"/slurm*.log; exit 1; }

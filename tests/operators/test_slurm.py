@@ -15,7 +15,7 @@ from variform.data import Dataset
 
 pytestmark = pytest.mark.skipif("SLURM_CONF" not in os.environ, reason="needs a SLURM: make test-slurm")
 
-SETTINGS = ["epochs=400", "batch=6", "modes=4", "width=12", "depth=2", "checkpoint_s=0", "precision=64-true"]
+SETTINGS = ["epochs=300", "batch=6", "modes=4", "width=12", "depth=2", "checkpoint_s=0", "precision=64-true"]
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +74,18 @@ def test_a_job_of_two_tasks_that_is_signalled_is_requeued_and_ends_as_one_that_i
     wait(lambda: epoch(job) >= 20)
     assert status(job) == "running"
     subprocess.run(["scancel", "--signal=USR2", number], check=True)
-    wait(lambda: status(job) == "interrupted" or epoch(job) == 400)
+    wait(lambda: status(job) == "interrupted" or epoch(job) == 300)
     stopped = epoch(job)
-    assert stopped < 400, "the job was done before the signal came"
-    subprocess.run(["scontrol", "release", number], capture_output=True)
+    assert stopped < 300, "the job was done before the signal came"
+    again = ["scontrol", "update", f"JobId={number}", "StartTime=now"]  # not in two minutes
+    wait(lambda: subprocess.run(again, capture_output=True).returncode == 0)
     wait(lambda: status(job) == "done"), log_of(job)
     restarts = subprocess.run(["scontrol", "show", "job", number], capture_output=True, text=True).stdout
     assert "Restarts=1" in restarts
     a, b = (operators.load(folder) for folder in (whole, job))
     for x, y in zip(a.learned.parameters(), b.learned.parameters(), strict=True):
         assert (x - y).abs().max() <= 1e-6 * x.abs().max()
-    assert len(b.history) == 400 and stopped > 20
+    assert len(b.history) == 300 and stopped > 20
 
 
 def test_a_process_alone_in_a_job_of_two_tasks_says_how_to_launch(stored, tmp_path):

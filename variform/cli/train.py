@@ -45,7 +45,7 @@ def train(
     chosen = Settings.of(model, {**(_stored(before, model) if before else {}), **given})
     _check_data(data)
     if submit:
-        _submit(model, data, given, out, resume, slurm, device)
+        _submit(model, data, chosen, given, out, resume, slurm, device)
         return
     if slurm:
         raise InputError("--slurm is for jobs: say --submit too")
@@ -209,6 +209,7 @@ def _print(record: dict[str, Any], folder: Path, json: bool, status: str) -> Non
 def _submit(
     model: str,
     data: Path,
+    chosen: Settings,
     given: dict[str, str],
     out: Path | None,
     resume: bool,
@@ -216,13 +217,15 @@ def _submit(
     device: str,
 ) -> None:
     from variform import runs
+    from variform.data import readers
     from variform.operators import submit
 
     options = submit.options(_given("--slurm", slurm))
-    folder = out if resume else runs.claim(runs.free_folder(out, f"{model}-{data.stem}")) if out is None else out
-    if not resume:
-        runs.free_folder(folder, "")
-    words = ["train", model, str(data.resolve()), "--out", str(folder.resolve()), "--device", device]
+    record = _record(model, data, chosen, readers.open(data))
+    folder = out if resume else runs.claim(runs.free_folder(out, f"{model}-{data.stem}"))
+    words = ["train", model, str(data.resolve()), "--out", str(folder.resolve()), "--device", device, "--resume"]
     words += [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
+    if not resume:  # before the job, which may start at once
+        runs.write_json(folder / runs.RECORD, {**record, "status": "submitted"})
     job = submit.submit(words, folder.resolve(), options)
     print_table("", [("run", str(folder)), ("job", job), ("log", str(folder / "slurm"))])
