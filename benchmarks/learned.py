@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,19 @@ import numpy as np
 import torch
 
 from variform import __version__, data, operators, runs
+from variform.benchmarks import classical
+from variform.benchmarks.code import code_digest, stale
+from variform.benchmarks.scores import formulas, scores, spread
 from variform.benchmarks.suite import Contestant, Samples, SetEntry, Shift, slug
 from variform.data.dataset import Dataset
 from variform.data.recipes import find
-from variform.data.solved import METHODS, Plan, Population, prepare
+from variform.data.solved import Plan, Population
 from variform.errors import ComputationError, InputError
 from variform.forms.describe import strong_text, weak_text
-from variform.operators.measure import draw_samples, predictions, summary
+from variform.operators.checkpoint import RECORD
+from variform.operators.examples import Channels, Examples, resolve
+from variform.operators.measure import draw_samples, predictions
+from variform.operators.train import CHECKPOINTS
 from variform.problem import Problem
 
 Progress = Callable[[str, float, str], None]
@@ -30,16 +36,22 @@ RESULT = "result.json"
 RUNS_OF_TIMING = 3
 
 
-def run(entry: SetEntry, folder: Path, progress: Progress, *, command: str) -> dict[str, Any]:
-    """All rows of a set, as the report takes them; what was finished before is not done again."""
-    return Comparison(entry, folder / entry.name, progress, command).results()
+def run(entry: SetEntry, folder: Path, progress: Progress, *, command: str, refresh: bool = False) -> dict[str, Any]:
+    """All rows of a set, as the report takes them; what was finished before is not done again.
+
+    Args:
+        refresh: but for what was measured with other code.
+    """
+    return Comparison(entry, folder / entry.name, progress, command, refresh).results()
 
 
 class Comparison:
     """One set of a suite while it runs."""
 
-    def __init__(self, entry: SetEntry, folder: Path, progress: Progress, command: str) -> None:
-        self.entry, self.folder, self.progress, self.command = entry, folder, progress, command
+    def __init__(self, entry: SetEntry, folder: Path, progress: Progress, command: str, refresh: bool) -> None:
+        self.entry, self.folder, self.progress = entry, folder, progress
+        self.command, self.refresh = command, refresh
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
         folder.mkdir(parents=True, exist_ok=True)
         d = entry.data
         splits = {"train": d.train, "valid": d.valid, "test": d.test}
@@ -61,31 +73,44 @@ class Comparison:
         path = self.folder / f"{slug(name)}-{digest}.h5"
         label = f"{self.entry.name}: data, {name}"
         data.generate(plan, path, progress=lambda fraction, text: self.progress(label, fraction, text))
-        return data.read(path)
+        return data.read(path, on=self.entry.data.on)
+
+    @cached_property
+    def population(self) -> Population:
+        return find(self.entry.data.name).population(self.plan)
 
     def results(self) -> dict[str, Any]:
-        rows = []
-        for contestant in self.entry.row:
-            runner = self._classical if contestant.method in METHODS else self._learned
-            rows.append(runner(contestant))
-        population = find(self.entry.data.name).population(self.plan)
-        is_problem = isinstance(population.task, Problem)
+        rows = [
+            self._classical(row) if row.method in classical.METHODS else self._learned(row) for row in self.entry.row
+        ]
+        is_problem = isinstance(self.population.task, Problem) and self.data.times is None
         errors = (self.data.info.get("refinement") or {}).get("relative_l2") or {}
         found = [float(np.median(v)) for v in errors.values() if len(v)]
         return {
             "name": self.entry.name,
             "title": self.entry.title,
             "description": self._description(),
-            "form": weak_text(population.task) if is_problem else "",
-            "strong": strong_text(population.task) if is_problem else "",
+            "form": weak_text(self.population.task) if is_problem else "",
+            "strong": strong_text(self.population.task) if is_problem else "",
             "reference": {
-                "method": f"{self.plan.method}, the solutions of the data set on "
-                f"{' × '.join(map(str, self.data.grid))} points",
+                "method": f"{self.plan.method}, the solutions of the data set {self._where()}",
                 "estimated_error": max(found, default=None),
             },
-            "sets": {name: len(part) for name, part in self.tests.items()},
+            "sets": self._sets(),
+            "formulas": formulas(self.data),
             "rows": _compared(rows),
         }
+
+    def _where(self) -> str:
+        return f"on {' × '.join(map(str, self.data.grid))} points" if self.data.grid else "on meshes"
+
+    def _sets(self) -> dict[str, dict[str, Any]]:
+        shifts = {shift.name: shift for shift in self.entry.shifted}
+        found = {}
+        for name, part in self.tests.items():
+            kind = "same" if name == "test" else "shifted" if shifts[name].variant else "resolution"
+            found[name] = {"count": len(part), "points": part.grid[0] if part.grid else None, "kind": kind}
+        return found
 
     def _description(self) -> str:
         d, card = self.entry.data, self.data.info.get("card", {})
@@ -112,29 +137,20 @@ class Comparison:
             for result, (_, size) in zip(done, jobs, strict=True)
             if size and result["status"] == "done"
         ]
-        return {
-            **row,
-            "sizes": sorted(sizes),
-            "figure": middle["figure"],
-            "history": middle["history"],
-            "folder": middle["folder"],
-            "seed": middle["seed"],
-            "command": middle["command"],
-        }
+        shown = ("figure", "worst", "history", "folder", "seed", "command")
+        return {**row, "sizes": sorted(sizes), **{key: middle[key] for key in shown}}
 
     def _training(self, contestant: Contestant, given: dict[str, Any]) -> dict[str, Any]:
+        """The result of one training, from its folder if it was finished before."""
         chosen = operators.Settings.of(contestant.method, given)
-        name = f"{slug(contestant.label)}-seed{chosen.seed}" + (f"-{chosen.samples}" if chosen.samples else "")
-        folder = self.folder / name
+        folder = self.folder / _name(contestant.label, chosen)
         digest = self._digest(chosen.json())
-        if (known := _known(folder, digest)) is not None:
+        if (known := self._known(folder, digest)) is not None:
             return known
         folder.mkdir(parents=True, exist_ok=True)
         label = f"{self.entry.name}: {contestant.label}, seed {chosen.seed}"
-        result: dict[str, Any] = {"digest": digest, "seed": chosen.seed, "folder": name}
-        (path,) = self.folder.glob("data-*.h5")
-        words = [f"--set {key}={value}" for key, value in given.items() if value not in ("", 0)]
-        result["command"] = " ".join(["variform train", contestant.method, str(path), *words])
+        result: dict[str, Any] = {"digest": digest, "code": code_digest(), "seed": chosen.seed, "folder": folder.name}
+        result["command"] = self._training_command(contestant, given)
         try:
             operator = operators.train(
                 self.data,
@@ -152,39 +168,65 @@ class Comparison:
         runs.write_json(folder / RESULT, result)
         return json.loads((folder / RESULT).read_text())
 
+    def _training_command(self, contestant: Contestant, given: dict[str, Any]) -> str:
+        (path,) = self.folder.glob("data-*.h5")
+        words = [f"--set {key}={value}" for key, value in given.items() if value not in ("", 0)]
+        where = ["--on mesh"] if self.entry.data.on == "mesh" else []
+        return " ".join(["variform train", contestant.method, str(path), *where, *words])
+
     def _measured(self, operator: operators.Operator, folder: Path) -> dict[str, Any]:
-        """Errors on every test set by sample, the picture, the cost of one prediction."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        tests, values = {}, {}
+        """Errors on every test set by sample, the pictures, the cost of one prediction."""
+        errors, more = {}, {}
         for name, part in self.tests.items():
-            predicted, truth = predictions(operator, part, device)
-            tests[name] = summary(predicted, truth)["relative_l2"]
-            values[name] = _errors(predicted.double().numpy(), truth.double().numpy()).tolist()
+            predicted, truth = predictions(operator, part, self.device)
+            times = self._times(part, truth.shape[1])
+            found = scores(predicted.double().numpy(), truth.double().numpy(), part, times)
+            errors[name] = found.by_sample["relative_l2"]
             if name == "test":
+                more = {"scores": found.spreads(), "frames": _by_frame(found.by_frame, times)}
                 figure = draw_samples(operator, part, predicted, truth, folder / "samples.png")
+                worst = draw_samples(operator, part, predicted, truth, folder / "worst.png", worst=True)
+        labelled = operator.settings.loss != "none"
         return {
-            "tests": tests,
-            "errors": values,
+            "tests": {name: spread(values) for name, values in errors.items()},
+            "errors": {name: values.tolist() for name, values in errors.items()},
+            **more,
             "figure": str(figure.relative_to(self.folder.parent)),
+            "worst": str(worst.relative_to(self.folder.parent)),
             "history": [(row["epoch"], row["loss"]) for row in operator.history],
             "cost": {
-                "wall_s": _seconds_a_sample(lambda: predictions(operator, self.tests["test"], device)[0]),
+                "wall_s": _seconds_a_sample(lambda: predictions(operator, self.tests["test"], self.device)[0]),
                 "training_s": operator.info["training_s"],
-                "data_s": self.data.info.get("solve_s"),
+                "data_s": self._data_s(operator) if labelled else None,
                 "parameters": operator.num_parameters,
             },
         }
 
+    def _data_s(self, operator: operators.Operator) -> float:
+        """What the solutions cost that it has learned from."""
+        return self.data.info["solve_s"] * operator.info["samples"] / len(self.data)
+
+    def _times(self, part: Dataset, count: int) -> np.ndarray | None:
+        """Of the predicted frames, since the last one that was given [s]; None of stationary data."""
+        if part.times is None:
+            return None
+        window = operators.Settings.of("fno", _window(self.entry))
+        if resolve(window, part) == "solution":
+            return part.times[-1:] - part.times[0]
+        given = (window.frames - 1) * window.stride
+        return part.times[given + window.stride * np.arange(1, count + 1)] - part.times[given]
+
     # Classical solvers
 
     def _classical(self, contestant: Contestant) -> dict[str, Any]:
-        """The solver of the data on other discretisations, for the instances of the test sets."""
+        """A solver on another discretisation, for the instances of the test sets."""
         folder = self.folder / slug(contestant.label)
-        digest = self._digest(contestant.settings)
-        result = _known(folder, digest)
+        digest = self._digest([contestant.method, contestant.settings, _window(self.entry)])
+        result = self._known(folder, digest)
         if result is None:
             folder.mkdir(parents=True, exist_ok=True)
-            result = {"digest": digest, "seed": self.plan.seed, "folder": folder.name, "command": self.command}
+            result = {"digest": digest, "code": code_digest(), "seed": self.plan.seed, "folder": folder.name}
+            result["command"] = self.command
             try:
                 result |= self._solved(contestant)
                 result["status"] = "done"
@@ -194,43 +236,39 @@ class Comparison:
         return self._row(contestant, [result])
 
     def _solved(self, contestant: Contestant) -> dict[str, Any]:
-        population = find(self.entry.data.name).population(self.plan)
-        plan = replace(self.plan, method=contestant.method, **contestant.settings)
-        test = self.tests["test"]
-        begin = self.plan.first + self.plan.count - len(test)
+        test, plan = self.tests["test"], self.plan
+        begin = plan.first + plan.count - len(test)
+        settings = operators.Settings.of("fno", _window(self.entry))
+        examples = Examples(test, settings, measured=True, channels=Channels.of(test), dtype=torch.float64)
+        truth = examples.__getitems__(range(len(examples))).target.numpy()
         indices = range(begin, begin + len(test))
-        found, seconds = self._rows(population, plan, indices, contestant.label)
-        outputs = test.named("output")
-        predicted, truth = (
-            np.stack([np.asarray(part[name], dtype=float) for name in outputs], axis=1)
-            for part in (found, {name: test.read(name) for name in outputs})
-        )
-        values = _errors(predicted, truth)
+        instances = classical.Instances(self.population, plan, indices, test, examples, contestant.settings)
+        label = f"{self.entry.name}: {contestant.label}"
+        solved = classical.solve(contestant.method, instances, lambda done: self.progress(label, done, ""))
+        times = self._times(test, truth.shape[1])
+        found = scores(solved.values, truth, test, times)
+        values = found.by_sample["relative_l2"]
         return {
-            "tests": {"test": _summary(values)},
+            "tests": {"test": spread(values)},
             "errors": {"test": values.tolist()},
-            "cost": {"wall_s": seconds / len(test), "dofs": found["dofs"]},
+            "scores": found.spreads(),
+            "frames": _by_frame(found.by_frame, times),
+            "cost": {"wall_s": solved.seconds / len(test), "dofs": solved.dofs},
         }
-
-    def _rows(self, population: Population, plan: Plan, indices: range, label: str) -> tuple[dict[str, Any], float]:
-        """Fields on the grid of the data, and the time of all solves [s], after one batch that does not count."""
-        solved = prepare(population, plan)
-        batches = [range(a, min(a + plan.batch, indices.stop)) for a in range(indices.start, indices.stop, plan.batch)]
-        solved.rows(batches[0])
-        parts, seconds = [], 0.0
-        for i, batch in enumerate(batches):
-            start = time.perf_counter()
-            parts.append(solved.rows(batch))
-            seconds += time.perf_counter() - start
-            self.progress(f"{self.entry.name}: {label}", (i + 1) / len(batches), "")
-        names = [name for name, info in solved.header.fields.items() if info.role == "output"]
-        states = [part[f"state/{name}"] for part in parts[:1] for name in names if f"state/{name}" in part]
-        dofs = sum(int(np.prod(s.shape[1:])) for s in states) or int(np.prod(parts[0][f"fields/{names[0]}"].shape[-2:]))
-        return {name: np.concatenate([p[f"fields/{name}"] for p in parts]) for name in names} | {"dofs": dofs}, seconds
 
     # Rows
 
-    def _digest(self, settings: dict[str, Any]) -> str:
+    def _known(self, folder: Path, digest: str) -> dict[str, Any] | None:
+        """A result that was finished before, of the same settings and data; failures are tried again."""
+        try:
+            known = runs.read_record(folder, RESULT)
+        except InputError:
+            return None
+        if known.get("digest") != digest or known.get("status") != "done" or (self.refresh and stale(known)):
+            return None
+        return known
+
+    def _digest(self, settings: Any) -> str:
         """What a result depends on."""
         content = [
             __version__,
@@ -243,19 +281,22 @@ class Comparison:
     def _row(self, contestant: Contestant, results: list[dict[str, Any]]) -> dict[str, Any]:
         """A row of the report from all seeds; what failed stays in it."""
         good = [result for result in results if result["status"] == "done"]
-        row: dict[str, Any] = {"method": contestant.method, "label": contestant.label}
+        failures = [f"seed {r['seed']}: {r['reason']}" for r in results if r["status"] != "done"]
+        row: dict[str, Any] = {"method": contestant.method, "label": contestant.label, "seeds": len(results)}
+        row |= {"failures": failures, "stale": next(filter(None, map(stale, good)), None)}
         first = results[0]
         row |= {"folder": first["folder"], "seed": first["seed"], "command": first["command"]}
         if not good:
             return {**row, "status": first["status"], "reason": first["reason"], "metrics": {}, "cost": {}}
         tests = {name: _pooled(good, name) for name in good[0]["tests"]}
-        failed = len(results) - len(good)
         return {
             **row,
             "status": "done",
-            "reason": f"{failed} of {len(results)} trainings failed" if failed else None,
+            "reason": f"{len(failures)} of {len(results)} trainings failed" if failures else None,
             "metrics": {"relative_l2": tests["test"]["median"]},
             "tests": tests,
+            "scores": good[0]["scores"],
+            "frames": good[0].get("frames"),
             "cost": {
                 key: float(np.median([result["cost"][key] for result in good]))
                 for key, value in good[0]["cost"].items()
@@ -266,17 +307,17 @@ class Comparison:
 
 def _compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """With what a classical solver of equal error costs, and after how many solutions a training has paid."""
-    classical = sorted(
+    measured = sorted(
         (row["metrics"]["relative_l2"], row["cost"]["wall_s"])
         for row in rows
-        if row["method"] in METHODS and row["status"] == "done"
+        if row["method"] in classical.METHODS and row["status"] == "done"
     )
     for row in rows:
-        if row["method"] in METHODS or row["status"] != "done" or not classical:
+        if row["method"] in classical.METHODS or row["status"] != "done" or not measured:
             continue
         error, cost = row["metrics"]["relative_l2"], row["cost"]
         # The cheapest one that is at least as accurate; errors and costs are measured, nothing is interpolated.
-        enough = [seconds for other, seconds in classical if other <= error]
+        enough = [seconds for other, seconds in measured if other <= error]
         if not enough:
             continue
         equal = min(enough)
@@ -288,23 +329,35 @@ def _compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _plan(d: Samples, count: int, splits: dict[str, int], **others: Any) -> Plan:
-    return data.plan_of(d.name, count, seed=d.seed, splits=splits, mesh=d.mesh, **others)
+    given = {"mesh": d.mesh, "steps": d.steps, "snapshots": d.snapshots}
+    return data.plan_of(d.name, count, seed=d.seed, splits=splits, **given, **others)
 
 
-def _known(folder: Path, digest: str) -> dict[str, Any] | None:
-    """A result that was finished before, of the same settings and data; failures are tried again."""
-    try:
-        known = runs.read_record(folder, RESULT)
-    except InputError:
+WINDOW = ("learn", "frames", "ahead", "stride")
+
+
+def _window(entry: SetEntry) -> dict[str, Any]:
+    """Which frames are given and which are predicted, of all rows of a set."""
+    found = {key: entry.common[key] for key in WINDOW if key in entry.common}
+    return {**found, "learn": "next"} if found.get("learn") == "change" else found
+
+
+def _by_frame(errors: np.ndarray | None, times: np.ndarray | None) -> dict[str, Any] | None:
+    """Quartiles of errors (n, T) at each time; None where there is one frame alone."""
+    if errors is None or times is None:
         return None
-    return known if known.get("digest") == digest and known.get("status") == "done" else None
+    errors = np.where(np.isfinite(errors), errors, np.inf)
+    q1, median, q3 = np.quantile(errors, (0.25, 0.5, 0.75), axis=0, method="nearest")
+    return {"times": times.tolist(), "median": median.tolist(), "q1": q1.tolist(), "q3": q3.tolist()}
+
+
+def _name(label: str, settings: operators.Settings) -> str:
+    """Of a training's folder."""
+    return f"{slug(label)}-seed{settings.seed}" + (f"-{settings.samples}" if settings.samples else "")
 
 
 def _is_same(folder: Path, settings: operators.Settings) -> bool:
     """Whether there is a state of this training to go on from; one of another is left behind."""
-    from variform.operators.checkpoint import RECORD
-    from variform.operators.train import CHECKPOINTS
-
     try:
         record = runs.read_record(folder / CHECKPOINTS, RECORD)
         return not settings.differences(operators.Settings(**record["settings"]))
@@ -312,23 +365,9 @@ def _is_same(folder: Path, settings: operators.Settings) -> bool:
         return False
 
 
-def _errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Relative L2 errors by sample, over everything else."""
-    error, norm = (predicted - truth).reshape(len(truth), -1), truth.reshape(len(truth), -1)
-    return np.linalg.norm(error, axis=1) / np.linalg.norm(norm, axis=1)
-
-
-def _summary(values: np.ndarray) -> dict[str, Any]:
-    finite = values[np.isfinite(values)]
-    q1, median, q3 = np.quantile(finite, (0.25, 0.5, 0.75)) if len(finite) else (np.nan,) * 3
-    mean = float(finite.mean()) if len(finite) else float("nan")
-    found = {"median": float(median), "q1": float(q1), "q3": float(q3), "mean": mean}
-    return {**found, "n": len(finite), "attempted": len(values)}
-
-
 def _pooled(results: list[dict[str, Any]], test: str) -> dict[str, Any]:
     """Over the samples of all seeds."""
-    return _summary(np.concatenate([np.array(r["errors"][test], dtype=float) for r in results]))
+    return spread(np.concatenate([np.array(r["errors"][test], dtype=float) for r in results]))
 
 
 def _seconds_a_sample(predict: Callable[[], Any]) -> float:

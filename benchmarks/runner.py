@@ -16,6 +16,7 @@ import numpy as np
 
 from variform import __version__, data, figures, problems, runs, solvers
 from variform.benchmarks import learned
+from variform.benchmarks.code import code_digest, stale
 from variform.benchmarks.metrics import Truth
 from variform.benchmarks.record import describe
 from variform.benchmarks.report import write_report
@@ -34,8 +35,11 @@ Progress = Callable[[str, float, str], None]
 class Task:
     """One task of a suite while it runs."""
 
-    def __init__(self, entry: TaskEntry, problem: Problem, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self, entry: TaskEntry, problem: Problem, folder: Path, progress: Progress, *, refresh: bool = False
+    ) -> None:
         self.entry, self.problem, self.folder, self.progress = entry, problem, folder, progress
+        self.refresh = refresh
 
     @cached_property
     def reference(self) -> Solution:
@@ -95,8 +99,9 @@ class Task:
         digest = _digest(row, self.entry, self.problem)
         try:
             known = runs.read_record(folder)
-            if known.get("digest") == digest and known["status"] != "failed":
-                return known["row"]
+            old = stale(known)
+            if known.get("digest") == digest and known["status"] != "failed" and not (old and self.refresh):
+                return {**known["row"], "stale": old}
         except InputError:
             pass
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +116,8 @@ class Task:
         shown["command"] = self._command(row)
         entry = {**shown, "metrics": {}, "quantities": {}, "cost": {}, **result, "folder": str(folder.name)}
         record = entry.pop("record", {})
-        runs.write_json(folder / runs.RECORD, {**record, "status": status, "digest": digest, "row": entry})
+        marks = {"status": status, "digest": digest, "code": code_digest()}
+        runs.write_json(folder / runs.RECORD, {**record, **marks, "row": entry})
         return entry
 
     def _compute(self, row: Row, folder: Path) -> dict[str, Any]:
@@ -177,7 +183,14 @@ class Task:
 
 
 def run(
-    name: str, suite: Suite, folder: Path, files: dict[str, type[Problem]], *, quick: bool, progress: Progress
+    name: str,
+    suite: Suite,
+    folder: Path,
+    files: dict[str, type[Problem]],
+    *,
+    quick: bool,
+    progress: Progress,
+    refresh: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
     """Run what is not finished yet and write results.json and report.html.
 
@@ -186,6 +199,7 @@ def run(
         folder: may hold an earlier, unfinished run of the same suite.
         files: stem -> problem class of the user's files that were named on the command line.
         quick: take the `quick` options of each row.
+        refresh: rows that were measured with other code are measured again; otherwise they are marked.
 
     Returns:
         The report's path and its content.
@@ -202,20 +216,26 @@ def run(
     }
     runs.write_json(folder / "results.json", results)  # marks the folder as this suite's
     for entry in suite.task:
-        results["tasks"].append(_run_task(entry, folder, files, quick, progress))
+        results["tasks"].append(_run_task(entry, folder, files, quick, progress, refresh))
         results["wall_s"] = time.perf_counter() - start
         runs.write_json(folder / "results.json", results)
     for entry in suite.set:
         chosen = entry.reduced() if quick else entry
-        results["tasks"].append(
-            learned.run(chosen, folder, progress, command=f"variform bench {name}{' --quick' * quick}")
-        )
+        command = f"variform bench {name}{' --quick' * quick}"
+        results["tasks"].append(learned.run(chosen, folder, progress, command=command, refresh=refresh))
         results["wall_s"] = time.perf_counter() - start
         runs.write_json(folder / "results.json", results)
     return write_report(results, folder), results
 
 
-def _run_task(entry: TaskEntry, folder: Path, files: dict[str, type[Problem]], quick: bool, progress: Progress) -> dict:
+def _run_task(
+    entry: TaskEntry,
+    folder: Path,
+    files: dict[str, type[Problem]],
+    quick: bool,
+    progress: Progress,
+    refresh: bool,
+) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": entry.name, "title": entry.title}
     if entry.problem not in problems.CATALOGUE and entry.problem not in files:
         reason = f"its problem is a file of yours: name it, --problem path/to/{entry.problem}.py"
@@ -225,7 +245,7 @@ def _run_task(entry: TaskEntry, folder: Path, files: dict[str, type[Problem]], q
     problem = kind(**entry.set)
     if entry.sample:
         problem = problem.sample(entry.sample.seed, entry.sample.index)
-    task = Task(entry, problem, folder / entry.name, progress)
+    task = Task(entry, problem, folder / entry.name, progress, refresh=refresh)
     rows = [task.run(_quickened(row) if quick else row) for row in entry.row]
     try:
         reference = task.describe_reference()

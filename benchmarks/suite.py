@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -91,7 +91,9 @@ class TaskEntry(_Strict):
 class Samples(_Strict):
     """A data set by name: how many samples are learned from, chosen by and tested on, on how many points a side.
 
-    Its solutions, which everything is measured against, are on `mesh` cells a side, where that is given.
+    Its solutions, which everything is measured against, are on `mesh` cells a side (points, of a spectral grid) and in
+    `steps` steps, where these are given; `snapshots` are stored times after the first. `on`: whether the values are
+    taken on the grid of the file, or on the mesh of each sample.
     """
 
     name: str
@@ -100,6 +102,9 @@ class Samples(_Strict):
     test: int = Field(ge=1)
     resolution: int | None = Field(default=None, ge=2)
     mesh: int | None = Field(default=None, ge=2)
+    steps: int | None = Field(default=None, ge=1)
+    snapshots: int | None = Field(default=None, ge=1)
+    on: Literal["grid", "mesh"] = "grid"
     seed: int = Field(default=0, ge=0)
 
 

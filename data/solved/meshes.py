@@ -87,6 +87,7 @@ class Solved:
             if kind == "input":
                 on_grid = evaluate(instance.values[name], grid.x).reshape(shape)
                 row[f"fields/{name}"] = (on_grid * inside).astype(np.float32)
+                row[f"nodal/{name}"] = evaluate(instance.values[name], mesh.points.T)
         return row
 
     def refined(self) -> Solved:

@@ -22,6 +22,9 @@ def bench(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the report; a started one is taken up. bench-SUITE by default.")
     ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Measure rows again that were measured with other code, or failed.")
+    ] = False,
     problem: Annotated[
         list[Path] | None, typer.Option(help="A problem file of yours that the suite names; it is run as code.")
     ] = None,
@@ -60,6 +63,7 @@ def bench(
             folder,
             files,
             quick=quick,
+            refresh=refresh,
             progress=lambda what, fraction, text: bar(fraction, f"{what}  {text}"),
         )
     for task in results["tasks"]:
