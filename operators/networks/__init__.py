@@ -52,12 +52,14 @@ NETWORKS = {
         "fno": "fourier:FNO",
         "tfno": "fourier:TFNO",
         "uno": "fourier:UNO",
+        "codano": "codano:CODANO",
         "deeponet": "deeponet:DeepONet",
         "multionet": "deeponet:MultiONet",
         "unet": "unet:UNet",
         "transolver": "transolver:Transolver",
         "mamba": "mamba:Mamba",
         "meshgraph": "meshgraph:MeshGraph",
+        "gino": "gino:GINO",
     }.items()
 }
 """Name -> class. Its __init__ takes a layout, and options by keyword; its forward, fields and their support."""

@@ -7,6 +7,7 @@ import torch
 from variform.errors import InputError
 from variform.operators.losses import relative_l2
 from variform.operators.networks import NETWORKS, Layout, Support, build, options_of
+from variform.operators.networks.gino import Mean, Near
 from variform.operators.networks.mamba import scan
 from variform.operators.networks.meshgraph import MeshGraph, grid_edges
 from variform.operators.networks.transolver import Slices
@@ -15,14 +16,16 @@ SMALL = {
     "fno": {"modes": 4, "width": 8, "depth": 2},
     "tfno": {"modes": 4, "width": 8, "depth": 2, "rank": 0.5},
     "uno": {"modes": 4, "width": 8},
+    "codano": {"modes": 4, "width": 8, "depth": 2},
     "deeponet": {"width": 32, "depth": 3, "sensors": 5},
     "multionet": {"width": 32, "depth": 3, "sensors": 5},
     "unet": {"width": 8, "depth": 2},
     "transolver": {"width": 16, "depth": 2, "heads": 2, "slices": 8},
     "mamba": {"width": 16, "depth": 2, "slices": 8, "states": 4},
     "meshgraph": {"width": 16, "depth": 3},
+    "gino": {"modes": 4, "width": 12, "depth": 2, "latent": 8, "kernel": 16},
 }
-ON_MESHES = ("transolver", "mamba", "meshgraph")
+ON_MESHES = ("transolver", "mamba", "meshgraph", "gino")
 
 
 def grid(*sizes, periodic=False):
@@ -43,6 +46,12 @@ def cloud(count=30):
     return Support(x.T[None], torch.cat([ends, ends.flip(0)], dim=1))
 
 
+def doubled(network):
+    """In double precision; Module.double() leaves complex weights in single."""
+    kinds = {True: torch.complex128, False: torch.float64}
+    return network._apply(lambda t: t.to(kinds[t.is_complex()]) if t.is_complex() or t.is_floating_point() else t)
+
+
 def test_every_network_is_tested():
     assert SMALL.keys() == NETWORKS.keys()
 
@@ -57,16 +66,16 @@ def test_batch_channels_and_resolution_are_free(name, periodic):
             assert out.shape == (batch, 3, *N) and torch.isfinite(out).all()
 
 
-@pytest.mark.parametrize("name", ["fno", "unet", "deeponet", "transolver"])
+@pytest.mark.parametrize("name", ["fno", "codano", "unet", "deeponet", "transolver", "gino"])
 def test_in_space_too(name):
-    network = made(name, dim=3, **({"modes": 3} if name == "fno" else {}))
+    network = made(name, dim=3, **({"modes": 3} if "modes" in SMALL[name] else {}))
     assert network(torch.randn(1, 1, 8, 9, 10), grid(8, 9, 10)).shape == (1, 1, 8, 9, 10)
 
 
 @pytest.mark.parametrize("name", ON_MESHES)
 def test_on_meshes_the_order_of_points_does_not_matter(name):
     torch.manual_seed(0)
-    network = build(name, Layout(1, 2, 2), SMALL[name]).double()
+    network = doubled(build(name, Layout(1, 2, 2), SMALL[name]))
     support = cloud()
     x, u = support.x.double(), torch.randn(2, 1, 30, dtype=torch.float64)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
@@ -116,7 +125,7 @@ def test_on_a_torus_they_commute_with_shifts(name):
     assert torch.allclose(moved, torch.roll(network(u, support), (4, 8), (2, 3)), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["fno", "deeponet"])
+@pytest.mark.parametrize("name", ["fno", "codano", "deeponet", "gino"])
 def test_finer_grids_give_the_same_function(name):
     network, out = made(name), []
     for n in (33, 65, 129):
@@ -129,6 +138,49 @@ def test_finer_grids_give_the_same_function(name):
         )
     errors = [((a - out[2]).norm() / out[2].norm()).item() for a in out[:2]]
     assert errors[0] < 0.05 and errors[1] <= 0.6 * errors[0]
+
+
+def test_samples_with_points_of_their_own_are_taken_one_by_one():
+    torch.manual_seed(0)
+    network, x = build("gino", Layout(1, 1, 2), SMALL["gino"]), torch.rand(3, 2, 40)
+    u, edges = torch.randn(3, 1, 40), torch.zeros(2, 0, dtype=torch.long)
+    together = network(u, Support(x, edges))
+    alone = [network(u[i : i + 1], Support(x[i : i + 1], edges)) for i in range(3)]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-6)
+
+
+def test_what_a_ball_gathers_is_the_weighted_mean_of_its_points():
+    """And moving a point across the edge of the ball changes nothing abruptly."""
+    near, mean = Near(), Mean(torch.nn.Linear(4, 3))
+    y, x, f = torch.rand(20, 2), torch.rand(5, 2), torch.randn(2, 20, 3)
+    found = mean(y, near(y, x, 0.4), x, f)
+    for i in range(5):
+        d = (y - x[i]).norm(dim=1)
+        w = torch.where(d < 0.4, (1 + torch.cos(torch.pi * d / 0.4)) / 2, 0.0)
+        k = mean.kernel(torch.cat([y, x[i].expand(20, 2)], dim=1))
+        assert torch.allclose(found[:, i], (w[:, None] * k * f).sum(1) / w.sum(), atol=1e-5)
+    (edge,) = near(torch.tensor([[0.3999, 0.0]]), torch.zeros(1, 2), 0.4)["weights"]
+    assert edge < 1e-6
+
+
+def test_codomain_attention_does_not_depend_on_the_size_of_the_grid():
+    torch.manual_seed(0)
+    tokens = made("codano", inputs=2, periodic=True).network
+    layer = tokens.network.attention_layers[0]
+
+    def attended(n, temperature=None):
+        x = torch.arange(n) / n
+        waves = torch.stack([torch.sin(2 * torch.pi * (k % 2 + 1) * x + k) for k in range(8)])
+        u = 3 * (waves[:, :, None] * torch.cos(2 * torch.pi * x))[None]
+        tokens(torch.zeros(1, 2, n, n))  # which sets the layers to this size
+        layer.temperature = temperature or layer.temperature
+        return layer.compute_attention(torch.cat([u, u.flip(1)]), 1)[..., :: n // 16, :: n // 16]
+
+    def differs(*temperature):
+        a, b = (attended(n, *temperature) for n in (16, 64))
+        return ((a - b).norm() / b.norm()).item()
+
+    assert differs() < 3e-5 and differs(1.0) > 1e-4
 
 
 def test_the_weights_of_slices_add_up_to_one_and_constant_tokens_come_back():
@@ -200,6 +252,10 @@ def test_bad_names_options_and_supports_are_refused():
         made("fno", mode=3)
     with pytest.raises(InputError, match="heads must divide width, got 3 and 16"):
         made("transolver", heads=3)
+    with pytest.raises(InputError, match="modes must be 2 or more and at most latent, got 9 and 8"):
+        made("gino", modes=9)
+    with pytest.raises(InputError, match=r"radius must be 0, or at least a spacing of the latent grid, 0.143, got 0.1"):
+        made("gino", radius=0.1)
     with pytest.raises(InputError, match="depth must be 1 or more"):
         made("unet", depth=0)
     with pytest.raises(InputError, match="fno works on a grid, and these data lie on meshes; on both do transolver"):
