@@ -4,9 +4,7 @@ import copy
 import html
 import json
 import re
-import shutil
 import struct
-import subprocess
 import zlib
 
 import pytest
