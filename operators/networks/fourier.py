@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from variform.operators.networks import Layout, Support, at_least
+from variform.operators.networks.layers import coordinates, num_coordinates, quiet
 
 
 class OnBox(nn.Module):
@@ -15,18 +16,19 @@ class OnBox(nn.Module):
 
     Coordinates of such axes are appended, and beyond their upper ends everything goes back linearly to its values at
     the lower end, over `padding` times the side: a continuous periodic function that is the same at every resolution.
-    Periodic axes get neither, so that the network commutes with shifts along them.
+    Periodic axes get neither, so that the network commutes with shifts along them; with `places` they get the sine and
+    cosine of their coordinate: for equations with forces that lie somewhere.
     """
 
-    def __init__(self, network: nn.Module, periodic: tuple[bool, ...], padding: float) -> None:
+    def __init__(self, network: nn.Module, periodic: tuple[bool, ...], padding: float, places: int = 0) -> None:
         super().__init__()
-        self.network, self.periodic, self.padding = network, periodic, padding
+        self.network, self.periodic, self.padding, self.places = network, periodic, padding, places
 
     def forward(self, fields: Tensor, support: Support) -> Tensor:
         N = fields.shape[2:]
         walls = [axis for axis, wraps in enumerate(self.periodic) if not wraps]
-        x = support.x[:, walls].to(fields.dtype).expand(len(fields), -1, *N)
-        closed = torch.cat([fields, x], dim=1)
+        x = coordinates(support.x, self.periodic, self.places).to(fields.dtype)
+        closed = torch.cat([fields, x.expand(fields.shape[0], -1, *N)], dim=1)
         for axis in walls:
             closed = _close(closed, axis + 2, max(0, round((1 + self.padding) * (N[axis] - 1)) - N[axis]))
         with torch.autocast(fields.device.type, enabled=False):  # transforms in half precision lose too much
@@ -42,17 +44,20 @@ def _close(fields: Tensor, axis: int, count: int) -> Tensor:
     return torch.cat([fields, last + weights * (first - last)], dim=axis)
 
 
-def _network(layout: Layout, modes: int, width: int, depth: int, **more: Any) -> nn.Module:
+def _network(layout: Layout, modes: int, width: int, depth: int, places: int, **more: Any) -> nn.Module:
     from neuralop.models import FNO as Network  # a slow import
+
+    from variform.operators.networks.spectral import SpectralConvolution
 
     at_least(modes=modes, width=width, depth=depth)
     return Network(
         n_modes=(modes,) * layout.dim,
-        in_channels=layout.inputs + layout.periodic.count(False),
+        in_channels=layout.inputs + num_coordinates(layout.periodic, places),
         out_channels=layout.outputs,
         hidden_channels=width,
         n_layers=depth,
         positional_embedding=None,
+        conv_module=SpectralConvolution,
         **more,
     )
 
@@ -61,7 +66,8 @@ class FNO(OnBox):
     """A Fourier neural operator.
 
     Args:
-        modes: kept an axis; width: channels; depth: layers; padding: what is added to each side, as a part of it.
+        modes: kept an axis; width: channels; depth: layers; padding: what is added to each side, as a part of it;
+        places: 1: coordinates of periodic axes are inputs too.
 
     Source: Li et al. 2021, arXiv:2010.08895.
     """
@@ -69,9 +75,16 @@ class FNO(OnBox):
     takes: ClassVar[tuple[str, ...]] = ("grid",)
 
     def __init__(
-        self, layout: Layout, *, modes: int = 12, width: int = 32, depth: int = 4, padding: float = 0.25
+        self,
+        layout: Layout,
+        *,
+        modes: int = 12,
+        width: int = 32,
+        depth: int = 4,
+        padding: float = 0.25,
+        places: int = 0,
     ) -> None:
-        super().__init__(_network(layout, modes, width, depth), layout.periodic, padding)
+        super().__init__(_network(layout, modes, width, depth, places), layout.periodic, padding, places)
 
 
 class TFNO(OnBox):
@@ -91,9 +104,10 @@ class TFNO(OnBox):
         depth: int = 4,
         rank: float = 0.1,
         padding: float = 0.25,
+        places: int = 0,
     ) -> None:
         more = {"factorization": "tucker", "implementation": "factorized", "rank": rank}
-        super().__init__(_network(layout, modes, width, depth, **more), layout.periodic, padding)
+        super().__init__(_network(layout, modes, width, depth, places, **more), layout.periodic, padding, places)
 
 
 class UNO(OnBox):
@@ -104,20 +118,23 @@ class UNO(OnBox):
 
     takes: ClassVar[tuple[str, ...]] = ("grid",)
 
-    def __init__(self, layout: Layout, *, modes: int = 12, width: int = 32, padding: float = 0.25) -> None:
+    def __init__(
+        self, layout: Layout, *, modes: int = 12, width: int = 32, padding: float = 0.25, places: int = 0
+    ) -> None:
         from neuralop.models import UNO as Network
 
         at_least(modes=modes, width=width)
         dim, few = layout.dim, max(1, modes // 2)
-        network = Network(
-            in_channels=layout.inputs + layout.periodic.count(False),
-            out_channels=layout.outputs,
-            hidden_channels=width,
-            n_layers=5,
-            uno_out_channels=[width, 2 * width, 2 * width, 2 * width, width],
-            uno_n_modes=[[m] * dim for m in (modes, few, few, few, modes)],
-            uno_scalings=[[s] * dim for s in (1.0, 0.5, 1.0, 1.0, 2.0)],
-            channel_mlp_skip="linear",
-            positional_embedding=None,
-        )
-        super().__init__(network, layout.periodic, padding)
+        with quiet():
+            network = Network(
+                in_channels=layout.inputs + num_coordinates(layout.periodic, places),
+                out_channels=layout.outputs,
+                hidden_channels=width,
+                n_layers=5,
+                uno_out_channels=[width, 2 * width, 2 * width, 2 * width, width],
+                uno_n_modes=[[m] * dim for m in (modes, few, few, few, modes)],
+                uno_scalings=[[s] * dim for s in (1.0, 0.5, 1.0, 1.0, 2.0)],
+                channel_mlp_skip="linear",
+                positional_embedding=None,
+            )
+        super().__init__(network, layout.periodic, padding, places)

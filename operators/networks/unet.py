@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from variform.operators.networks import Layout, Support, at_least
-from variform.operators.networks.layers import Convolution
+from variform.operators.networks.layers import Convolution, coordinates, num_coordinates
 
 
 class Double(nn.Module):
@@ -31,7 +31,8 @@ class Double(nn.Module):
 class UNet(nn.Module):
     """Convolutions on grids that are halved and doubled again, with shortcuts at every size.
 
-    Coordinates of axes that are not periodic are appended. Grids of any size are continued to one that can be halved.
+    Coordinates of axes that are not periodic are appended, and with `places` those of periodic ones. Grids of any size
+    are continued to one that can be halved.
 
     Args:
         width: channels of the finest grid, doubled with each halving; depth: halvings.
@@ -41,22 +42,21 @@ class UNet(nn.Module):
 
     takes: ClassVar[tuple[str, ...]] = ("grid",)
 
-    def __init__(self, layout: Layout, *, width: int = 32, depth: int = 3) -> None:
+    def __init__(self, layout: Layout, *, width: int = 32, depth: int = 3, places: int = 0) -> None:
         super().__init__()
         at_least(width=width, depth=depth)
-        self.periodic, self.factor = layout.periodic, 2**depth
+        self.periodic, self.places, self.factor = layout.periodic, places, 2**depth
         widths = [width * 2**i for i in range(depth + 1)]
-        walls = layout.periodic.count(False)
-        self.enter = Double(layout.inputs + walls, width, layout.periodic)
+        inputs = layout.inputs + num_coordinates(layout.periodic, places)
+        self.enter = Double(inputs, width, layout.periodic)
         self.down = nn.ModuleList(Double(a, 2 * a, layout.periodic) for a in widths[:-1])
         self.up = nn.ModuleList(Double(3 * a, a, layout.periodic) for a in reversed(widths[:-1]))
         self.leave = Convolution(width, layout.outputs, layout.periodic, kernel=1)
 
     def forward(self, fields: Tensor, support: Support) -> Tensor:
         N, dim = fields.shape[2:], len(self.periodic)
-        walls = [axis for axis, wraps in enumerate(self.periodic) if not wraps]
-        x = support.x[:, walls].to(fields.dtype).expand(len(fields), -1, *N)
-        u = torch.cat([fields, x], dim=1)
+        x = coordinates(support.x, self.periodic, self.places).to(fields.dtype)
+        u = torch.cat([fields, x.expand(fields.shape[0], -1, *N)], dim=1)
         for axis, wraps in enumerate(self.periodic):
             more = -N[axis] % self.factor
             sides = [0, 0] * dim
