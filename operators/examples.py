@@ -151,9 +151,17 @@ class Examples(torch.utils.data.Dataset):
     @property
     def windows(self) -> int:
         """Examples in one sample."""
-        if self.learn == "solution" or self.measured:
-            return 1 if self.learn == "solution" or len(self.data.times) >= self.span else 0
-        return len(self.data.times) if self.learn == "change" else len(self.data.times) - self.span + 1
+        if self.learn == "solution":
+            return 1
+        if self.of_rates:
+            return len(self.data.times)
+        fitting = max(0, len(self.data.times) - self.span + 1)
+        return min(fitting, 1) if self.measured else fitting
+
+    @property
+    def of_rates(self) -> bool:
+        """Whether the targets are du/dt, and not frames."""
+        return self.learn == "change" and not self.measured and not self.settings.on_line
 
     @property
     def dt(self) -> float:
@@ -191,7 +199,7 @@ class Examples(torch.utils.data.Dataset):
         if self.learn == "solution":
             frames = unknowns[:, :1] if self.data.times is not None else None
             return frames, unknowns[:, -1:]
-        if self.learn == "change" and not self.measured:
+        if self.of_rates:
             return unknowns[:, :1], unknowns[:, 1:]
         return unknowns.split([self.settings.frames, unknowns.shape[1] - self.settings.frames], dim=1)
 
@@ -200,16 +208,22 @@ class Examples(torch.utils.data.Dataset):
         frames = None if self.data.times is None else len(self.data.times)
         if self.learn == "solution":
             times = None if frames is None else np.tile([0, frames - 1], (len(rows), 1))
-        elif self.learn == "change" and not self.measured:
-            stencils = [stencil(n, frames) for n in starts.tolist()]
-            around = self._at(rows, np.array([offsets + n for n, (offsets, _) in zip(starts, stencils, strict=True)]))
-            weights = torch.as_tensor(np.array([w for _, w in stencils]), dtype=torch.float64, device=self.device)
-            step = float(self.data.times[1] - self.data.times[0])
-            rate = torch.einsum("bt,bt...->b...", weights, around.double()).to(self.dtype) / step
-            return torch.stack([self._at(rows, starts[:, None])[:, 0], rate], dim=1)
+        elif self.of_rates:
+            return torch.cat([self._at(rows, starts[:, None]), self._rates(rows, starts)], dim=1)
         else:
             times = starts[:, None] + np.arange(0, self.span, self.settings.stride)
         return self._at(rows, times)
+
+    def rates(self, numbers: Sequence[int]) -> Tensor:
+        """du/dt at the first frames of these examples, (B, 1, C, *N)."""
+        return self._rates(*np.divmod(np.asarray(numbers, dtype=np.int64), self.windows))
+
+    def _rates(self, rows: np.ndarray, starts: np.ndarray) -> Tensor:
+        stencils = [stencil(n, len(self.data.times)) for n in starts.tolist()]
+        around = self._at(rows, np.array([offsets + n for n, (offsets, _) in zip(starts, stencils, strict=True)]))
+        weights = torch.as_tensor(np.array([w for _, w in stencils]), dtype=torch.float64, device=self.device)
+        step = float(self.data.times[1] - self.data.times[0])
+        return torch.einsum("bt,bt...->b...", weights, around.double()).to(self.dtype)[:, None] / step
 
     def _at(self, rows: np.ndarray, times: np.ndarray | None) -> Tensor:
         """All unknowns of samples at times (B, T), numbers of frames."""

@@ -75,7 +75,7 @@ class Learned(nn.Module):
         """What is compared with data.
 
         Args:
-            steps: frames to predict, of "next"; 1 otherwise.
+            steps: frames to predict, where frames are learnt from; 1 otherwise.
             skip: so many more before them, without a gradient.
 
         Returns:
@@ -84,15 +84,9 @@ class Learned(nn.Module):
         if self.learn == "solution":
             present = [] if batch.frames is None else [batch.frames[:, -1]]
             return self._inside(self._network(batch, present, "output"), batch)[:, None]
-        if self.learn == "change":
+        if self.learn == "change" and not self.settings.on_line:
             return self.rate(batch, batch.frames[:, -1])[:, None]
-        frames, predicted = list(batch.frames.unbind(1)), []
-        for step in range(skip + steps):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and step >= skip):
-                following = self._inside(self._network(batch, frames, "output"), batch)
-            predicted.append(following)
-            frames = [*frames[1:], following]
-        return torch.stack(predicted[skip:], dim=1)
+        return self._march(batch, steps, skip)
 
     def rate(self, batch: Batch, u: Tensor) -> Tensor:
         """du/dt (B, C, *N)."""
@@ -100,13 +94,23 @@ class Learned(nn.Module):
 
     def rollout(self, batch: Batch, steps: int) -> Tensor:
         """The frames that follow, (B, steps, C, *N); of stationary tasks the solution, steps being 1."""
-        if self.learn != "change":
-            return self(batch, steps)
-        u, before, predicted = batch.frames[:, -1], None, []
-        for _ in range(steps):
-            u, before = integrate(lambda v: self.rate(batch, v), u, self.dt, self.settings, before)
-            predicted.append(u)
-        return torch.stack(predicted, dim=1)
+        return self(batch, 1) if self.learn == "solution" else self._march(batch, steps)
+
+    def _march(self, batch: Batch, steps: int, skip: int = 0) -> Tensor:
+        """Frame by frame; those after the skipped ones."""
+        frames, before, predicted = list(batch.frames.unbind(1)), None, []
+        for step in range(skip + steps):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and step >= skip):
+                following, before = self._following(batch, frames, before)
+            predicted.append(following)
+            frames = [*frames[1:], following]
+        return torch.stack(predicted[skip:], dim=1)
+
+    def _following(self, batch: Batch, frames: list[Tensor], before: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The next frame, and the rate that AB2 takes with it."""
+        if self.learn == "change":
+            return integrate(lambda u: self.rate(batch, u), frames[-1], self.dt, self.settings, before)
+        return self._inside(self._network(batch, frames, "output"), batch), None
 
     def _network(self, batch: Batch, frames: list[Tensor], scale: str) -> Tensor:
         given = [_encode(batch.static, self.static_mean, self.static_deviation)]

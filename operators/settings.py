@@ -51,9 +51,11 @@ class Settings:
         augment: symmetry of the equation by which every batch is transformed: "shifts" of a torus, "antidiagonal"
             shifts, "dihedral" reflections and exchanges of axes, "none". That the equation has it is for you to know.
         frames, ahead: of evolutions: frames given, and frames predicted of a window.
-        unroll: predicted frames that the loss goes through; the rest of a window only counts when it is measured.
+        unroll: predicted frames that the loss goes through; the rest of a window only counts when it is measured. Of
+            "change" above 1: the loss is on frames and goes through the scheme ("on-line"), and not on du/dt.
         curriculum: 1: unroll grows 1, 2, 4, .. to its value over the first half of the epochs.
-        push_forward: predicted frames before the first one with a gradient (Brandstetter et al. 2022).
+        push_forward: predicted frames before the first one with a gradient (Brandstetter et al. 2022); of "change"
+            too, then on-line.
         noise: relative deviation of Gaussian noise on the frames given.
         scheme, substeps: of "change": how du/dt is integrated between two frames.
         stride: frames of the file between two frames of a window.
@@ -123,6 +125,11 @@ class Settings:
             )
         if self.learn == "change" and self.frames != 1:
             raise InputError(f"learn=change starts from one frame, got frames={self.frames}")
+
+    @property
+    def on_line(self) -> bool:
+        """Of learn=change: the loss is on frames, through the scheme."""
+        return self.unroll > 1 or self.push_forward > 0
 
     @classmethod
     def of(cls, network: str, given: dict[str, Any]) -> Settings:

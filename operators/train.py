@@ -143,9 +143,12 @@ class Training:
     def _set_scales(self) -> None:
         """From the first examples of the training set, as many as a thousand: the same in every process."""
         numbers = np.linspace(0, len(self.examples) - 1, min(len(self.examples), 1024)).astype(int)
-        parts = [self.examples.__getitems__(part) for part in np.array_split(numbers, -(-len(numbers) // ALL_AT_ONCE))]
+        blocks = np.array_split(numbers, -(-len(numbers) // ALL_AT_ONCE))
+        parts = [self.examples.__getitems__(block) for block in blocks]
+        changes = self.examples.learn == "change"
+        outputs = [self.examples.rates(b) for b in blocks] if changes else [part.target for part in parts]
         self.learned.set_scale("static", Scale.of([part.static for part in parts]))
-        self.learned.set_scale("output", Scale.of([part.target.flatten(0, 1) for part in parts]))
+        self.learned.set_scale("output", Scale.of([part.flatten(0, 1) for part in outputs]))
         if self.learned.frames:
             self.learned.set_scale("frames", Scale.of([part.frames.flatten(0, 1) for part in parts]))
 
@@ -228,7 +231,7 @@ class Training:
             losses = s.residual * self.residual(prediction[:, -1], batch.samples)
         if s.loss == "none":
             return losses
-        skip = s.push_forward if self.learned.learn == "next" else 0
+        skip = 0 if self.learned.learn == "solution" else s.push_forward
         truth = batch.target[:, skip : skip + prediction.shape[1]]
         return losses + LOSSES[s.loss](prediction, truth, periodic(first))
 
@@ -243,7 +246,7 @@ class Training:
 
     def _unroll(self) -> int:
         s = self.settings
-        if self.learned.learn != "next":
+        if self.learned.learn == "solution":
             return 1
         if not s.curriculum:
             return s.unroll

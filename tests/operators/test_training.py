@@ -16,7 +16,7 @@ from variform.errors import ComputationError, InputError
 from variform.operators import Settings
 from variform.operators.checkpoint import read_tensors
 from variform.operators.examples import Examples, Scale, edges_of, stencil
-from variform.operators.learned import integrate
+from variform.operators.learned import Learned, integrate
 from variform.operators.losses import relative_h1, relative_l2
 from variform.operators.measure import errors, predictions
 from variform.operators.symmetry import SYMMETRIES
@@ -71,6 +71,32 @@ def test_travelling_waves_are_predicted(learn):
     assert found["attempted"] == 2 and found["mean"] < 0.1
     predicted, truth = predictions(operator, waves().only([0]))
     assert predicted.shape == truth.shape == (1, 10, 1, 32)
+
+
+@pytest.mark.parametrize("given", [{"unroll": 4}, {"unroll": 2, "push_forward": 1}, {"unroll": 3, "curriculum": 1}])
+def test_change_is_learnt_through_the_scheme(given):
+    """On-line: the loss is on frames that Heun's method gives, also after frames without a gradient."""
+    settings = {"epochs": 25, "batch": 10, "learning_rate": 2e-2, "learn": "change", "ahead": 5, **given}
+    operator = operators.train(waves(4, 11), "fno", modes=4, width=8, depth=1, scheme="heun", **settings)
+    assert operator.history[-1]["loss"] < operator.history[0]["loss"] / 4
+    assert errors(operator, waves(8, 11).only([6, 7]))["relative_l2"]["mean"] < 0.3
+
+
+@pytest.mark.parametrize("scheme", ["heun", "ab2"])
+def test_the_loss_through_the_scheme_is_that_of_the_frames_it_gives(scheme):
+    """And the skipped frames have no part in its gradient."""
+    settings = Settings("fno", SMALL, learn="change", unroll=2, push_forward=1, ahead=3, scheme=scheme)
+    examples = Examples(waves(), settings, dtype=torch.float64)
+    batch = examples.__getitems__([0, 30, 77])
+    assert batch.frames.shape[1] == 1 and batch.target.shape[1] == 3 and len(examples) == 6 * 18
+    learned = Learned(settings, "change", 0, 1, dim=1, periodic=(True,), evolves=True, dt=examples.dt)
+    learned.in_precision(torch.float64)
+    whole, later = learned.rollout(batch, 3), learned(batch, 2, 1)
+    assert torch.equal(whole[:, 1:], later)
+    if scheme == "heun":  # AB2 would start again
+        skipped = batch._replace(frames=whole[:, :1].detach())
+        gradients = [torch.autograd.grad(u.sum(), learned.network.parameters()) for u in (later, learned(skipped, 2))]
+        assert all(torch.allclose(a, b, rtol=1e-10) for a, b in zip(*gradients, strict=True))
 
 
 def test_rates_of_change_are_of_fourth_order():
