@@ -75,8 +75,8 @@ def recheck(stored: store.Stored, progress: Progress) -> Recheck:
     if form is not None and stored.shared_mesh is not None:
         problem = from_json(form)
         return _evolution(stored, problem, progress) if problem.time else _stationary(stored, problem, progress)
-    if plan["method"] == "spectral":
-        return _spectral(stored, Plan(**plan), progress)
+    if plan["method"] in ("spectral", "tiers"):
+        return _by_name(stored, Plan(**plan), progress)
     raise InputError("the file holds no form and no mesh that all samples share")
 
 
@@ -171,12 +171,13 @@ def _evolution(stored: store.Stored, problem: Problem, progress: Progress) -> Re
     return _pairs(stored, data, again, progress)
 
 
-def _spectral(stored: store.Stored, plan: Plan, progress: Progress) -> Recheck:
+def _by_name(stored: store.Stored, plan: Plan, progress: Progress) -> Recheck:
     """As `_evolution`; the equation is that of the catalogue: it has no weak form that a file could hold."""
-    from variform.data.solved.spectral import advance
+    from variform.data.solved import spectral, tiers
 
+    advance = tiers.advance if plan.method == "tiers" else spectral.advance
     kind = stored.header["info"]["problem"]
-    if kind not in {**problems.CATALOGUE, **problems.EVOLUTIONS}:
+    if kind not in {**problems.CATALOGUE, **problems.EVOLUTIONS, **problems.SYSTEMS}:
         raise InputError(f"its equation is code of a user's file, {kind}, which a data file cannot make run")
     data = stored.dataset()
     task = problems.load(kind)(**stored.header["info"]["values"])

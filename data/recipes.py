@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from variform import problems
 from variform.data.solved import Plan, Population
 from variform.errors import InputError, unknown
 from variform.evolution import Evolution
-from variform.problems.spectral_evolutions import ForcedWaves
+from variform.problems.spectral_evolutions import Burgers, ForcedWaves, Vorticity
 from variform.random import (
     EllipticRadius,
     Exponential,
     GaussianField,
     Mapped,
+    Sinusoids,
     SmoothRadius,
     Steps,
     Uniform,
@@ -134,14 +135,14 @@ def find(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     name = name.removeprefix("problem:")
-    known = {**RECIPES, **problems.CATALOGUE, **problems.EVOLUTIONS}
+    known = {**RECIPES, **problems.CATALOGUE, **problems.EVOLUTIONS, **problems.SYSTEMS}
     if ".py" not in name and name not in known:
         raise unknown("data set or problem", name, known)
     kind = problems.load(name)
     spectral = issubclass(kind, Evolution)
     steps = {"steps": 50, "snapshots": 10} if getattr(kind, "time", None) is not None else {}
     text = " ".join((kind.__doc__ or name).split("\n\n")[0].split())
-    method = "spectral" if spectral else "fem-batched"
+    method = "spectral" if spectral else "tiers" if name in problems.SYSTEMS else "fem-batched"
     return Recipe(name, text, method=method, finer=1 if spectral else 2, **steps)
 
 
@@ -165,6 +166,8 @@ def _waves(
 GRF = GaussianField(scale=3.0, modes=63)
 """Covariance 9 (9 - Laplace)^(-2), Neumann, zero mean: that of the Darcy sets of the literature."""
 ROUGH, SMOOTH = GaussianField(alpha=1.6, modes=63), GaussianField(alpha=3.0, modes=63)
+
+WAVES, VORTICITY = Burgers.random["initial"], Vorticity.random["initial"]
 
 RECIPES: dict[str, Recipe] = {
     "darcy": Recipe(
@@ -223,11 +226,33 @@ RECIPES: dict[str, Recipe] = {
         variants={"fast": Variant("growth beyond what was learnt", {"growth": Uniform(2.0, 4.0)})},
     ),
     "advection": _waves(
-        "advection", "Advection with random speeds, 100 points, 125 frames", 100, 124, 124, finer=1, batch=256
+        "advection",
+        "Advection with random speeds, 100 points, 125 frames",
+        100,
+        124,
+        124,
+        finer=1,
+        batch=256,
+        variants={"fast": Variant("speeds beyond what was learnt", {"speed": Uniform(5.0, 7.0)})},
     ),
-    "burgers_1d": _waves("burgers_periodic", "Burgers' equation, nu = 0.01, 128 points, 128 frames", 128, 2540, 127),
+    "burgers_1d": _waves(
+        "burgers_periodic",
+        "Burgers' equation, nu = 0.01, 128 points, 128 frames",
+        128,
+        2540,
+        127,
+        variants={"rough": Variant("rougher initial values", {"initial": replace(WAVES, alpha=2.0)})},
+    ),
     "kdv": _waves("kdv", "Korteweg and de Vries' equation from random waves, 128 points", 128, 2000, 100),
-    "ks": _waves("ks", "Kuramoto and Sivashinsky's equation, L = 64, 200 points, 200 frames", 200, 1990, 199, finer=1),
+    "ks": _waves(
+        "ks",
+        "Kuramoto and Sivashinsky's equation, L = 64, 200 points, 200 frames",
+        200,
+        1990,
+        199,
+        finer=1,
+        variants={"short": Variant("shorter waves at first", {"initial": Sinusoids(period=(64.0,), waves=(5, 8))})},
+    ),
     "e1": _waves(
         "forced_waves",
         "E1: forced inviscid Burgers in the limit of a small viscosity, beta = 0.01 (theirs is by WENO, without any)",
@@ -272,9 +297,11 @@ RECIPES: dict[str, Recipe] = {
             end,
             batch=20,
             count=count,
+            variants={"rough": Variant("rougher initial values", {"initial": replace(VORTICITY, alpha=2.0)})},
         )
         for name, nu, end, count in (
             ("navier_stokes_vorticity", "1e-3", 50, 5000),
+            ("navier_stokes_1e-3", "1e-3", 20, 1200),
             ("navier_stokes_1e-4", "1e-4", 30, 10000),
             ("navier_stokes_1e-5", "1e-5", 20, 1200),
         )
@@ -294,6 +321,19 @@ RECIPES: dict[str, Recipe] = {
         resolution=41,
         variants={"rough": Variant("rougher voids", {"void": SmoothRadius(alpha=1.0)})},
     ),
+    **{
+        name: Recipe(
+            name,
+            f"Lorenz's system of 1996 in {tiers} tiers: {K} X and their exact coupling, a frame each ten steps",
+            method="tiers",
+            count=128,
+            resolution=K,
+            steps=2000,
+            snapshots=200,
+            variants={"forcing": Variant("F = 24", values={"F": 24.0})},
+        )
+        for name, tiers, K in (("lorenz96", "two", 16), ("lorenz96_three", "three", 8))
+    },
     "heat_source": Recipe(
         "heat_source", "Heat from a random source that does not change, T = 0 at first", steps=40, snapshots=20
     ),

@@ -97,11 +97,18 @@ EVOLUTIONS = {
     "gray_scott_torus": "variform.problems.spectral_evolutions:GrayScottOnTorus",
     "navier_stokes_vorticity": "variform.problems.spectral_evolutions:Vorticity",
     "navier_stokes_1e-4": "variform.problems.spectral_evolutions:ThinVorticity",
+    "navier_stokes_1e-3": "variform.problems.spectral_evolutions:ShortVorticity",
     "navier_stokes_1e-5": "variform.problems.spectral_evolutions:ThinnestVorticity",
     "kolmogorov_flow": "variform.problems.spectral_evolutions:KolmogorovFlow",
     "forced_waves": "variform.problems.spectral_evolutions:ForcedWaves",
 }
 """The same of evolutions in symbol form only, which the spectral method solves."""
+
+SYSTEMS = {
+    "lorenz96": "variform.problems.lorenz96:Lorenz96",
+    "lorenz96_three": "variform.problems.lorenz96:Lorenz96Three",
+}
+"""The same of systems of ordinary differential equations, of which data sets are made."""
 
 
 def load(name: str) -> type[Problem]:
@@ -112,7 +119,7 @@ def load(name: str) -> type[Problem]:
     """
     if ".py" in name:
         return _from_file(*name.split(".py:", 1)) if ".py:" in name else _from_file(name.removesuffix(".py"), None)
-    if name not in (known := {**CATALOGUE, **EVOLUTIONS}):
+    if name not in (known := {**CATALOGUE, **EVOLUTIONS, **SYSTEMS}):
         raise unknown("problem", name, known)
     module, _, class_name = known[name].partition(":")
     return getattr(importlib.import_module(module), class_name)

@@ -21,6 +21,7 @@ METHODS = {
     "spectral": "variform.data.solved.spectral",
     "fem": "variform.data.solved.fem",
     "fem-meshes": "variform.data.solved.meshes",
+    "tiers": "variform.data.solved.tiers",
 }
 """Method -> module with `Solved(population, plan)`."""
 
@@ -103,8 +104,8 @@ class Solved(Protocol):
         """Rows of the store, without digests, for these instances of the random stream."""
         ...
 
-    def refined(self) -> Solved:
-        """The same with about twice the resolution in space, and in time."""
+    def refined(self) -> Solved | None:
+        """The same with about twice the resolution in space, and in time; None where that is no better an answer."""
         ...
 
 
