@@ -260,6 +260,12 @@ class Vorticity(Periodic):
         return 0.1 * (xp.sin(phase) + xp.cos(phase))[None]
 
 
+class ShortVorticity(Vorticity):
+    """The same until t = 20: ten frames to start from, and ten to predict."""
+
+    time = (0.0, 20.0)
+
+
 class ThinVorticity(Vorticity):
     """The same with nu = 1e-4, until t = 30."""
 

@@ -32,6 +32,9 @@ def train(
             help="key=value of the job, with --submit: timeout_min, nodes, tasks_per_node, gpus_per_node, ..."
         ),
     ] = None,
+    on: Annotated[
+        str, typer.Option(help="grid, or mesh: of a file whose samples have meshes of their own, the values there.")
+    ] = "grid",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print the record instead of a summary.")] = False,
 ) -> None:
@@ -45,11 +48,11 @@ def train(
     chosen = Settings.of(model, {**(_stored(before, model) if before else {}), **given})
     _check_data(data)
     if submit:
-        _submit(model, data, chosen, given, out, resume, slurm, device)
+        _submit(model, data, chosen, given, out, resume, slurm, device, on)
         return
     if slurm:
         raise InputError("--slurm is for jobs: say --submit too")
-    _run(model, data, chosen, out, resume=resume, before=before, device=device, json=json)
+    _run(model, data, chosen, out, resume=resume, before=before, device=device, on=on, json=json)
 
 
 def _run(
@@ -61,6 +64,7 @@ def _run(
     resume: bool,
     before: dict[str, Any] | None,
     device: str,
+    on: str,
     json: bool,
 ) -> None:
     from variform import operators, runs
@@ -68,7 +72,7 @@ def _run(
     from variform.data import readers
     from variform.operators.launch import Stopped, world_size
 
-    dataset = readers.open(data)
+    dataset = readers.open(data, on=on)
     if world_size() > 1 and out is None:
         raise InputError("several processes train together: name their folder, --out")
     name = f"{model}-{data.stem}"
@@ -215,15 +219,27 @@ def _submit(
     resume: bool,
     slurm: list[str] | None,
     device: str,
+    on: str,
 ) -> None:
     from variform import runs
     from variform.data import readers
     from variform.operators import submit
 
     options = submit.options(_given("--slurm", slurm))
-    record = _record(model, data, chosen, readers.open(data))
+    record = _record(model, data, chosen, readers.open(data, on=on))
     folder = out if resume else runs.claim(runs.free_folder(out, f"{model}-{data.stem}"))
-    words = ["train", model, str(data.resolve()), "--out", str(folder.resolve()), "--device", device, "--resume"]
+    words = [
+        "train",
+        model,
+        str(data.resolve()),
+        "--out",
+        str(folder.resolve()),
+        "--device",
+        device,
+        "--on",
+        on,
+        "--resume",
+    ]
     words += [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
     if not resume:  # before the job, which may start at once
         runs.write_json(folder / runs.RECORD, {**record, "status": "submitted"})
