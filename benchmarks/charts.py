@@ -244,11 +244,8 @@ class Curve(NamedTuple):
 
 def sizes(rows: list[Entry], floor: float | None) -> Chart | None:
     """Error on the test set against the number of samples learned from."""
-    curves = [
-        Curve(e, [n for n, _ in e.row.sizes], [error for _, error in e.row.sizes], [], [])
-        for e in rows
-        if len(e.row.sizes) > 1
-    ]
+    known = [(e, [size for size in e.row.sizes if size[0] > 0]) for e in rows]
+    curves = [Curve(e, [n for n, _ in s], [error for _, error in s], [], []) for e, s in known if len(s) > 1]
     return _curves(
         curves,
         title="Error against training-set size",

@@ -66,6 +66,7 @@ def _template() -> Template:
         "error": wording.error_text,
         "number": wording.number_text,
         "score": wording.score_text,
+        "score_range": wording.score_range_text,
         "duration": wording.duration_text,
         "count": wording.count_text,
         "memory": wording.memory_text,

@@ -67,15 +67,27 @@ def score_text(value: float | None) -> str:
     """Three digits, for metrics of any size; two of the difference where a correlation is near 1.
 
     >>> score_text(0.5), score_text(0.00412), score_text(-1.5e-7), score_text(0.999964)
-    ('0.5', '4.12 × 10⁻³', '−1.50 × 10⁻⁷', '0.999964')
+    ('0.500', '4.12 × 10⁻³', '−1.50 × 10⁻⁷', '0.999964')
     """
     if not finite(value):
         return "–"
     if 0.9 < value < 1 - 1e-7:
         return f"{value:.{math.ceil(-math.log10(1 - value)) + 1}f}"
     if value == 0 or 1e-2 <= abs(value) < 1e4:
-        return number_text(value, digits=3)
+        return "0" if value == 0 else f"{value:#.3g}".rstrip(".").replace("-", "−")
     return _power_of_ten(*f"{value:.2e}".split("e")).replace("-", "−")
+
+
+def score_range_text(q1: float | None, q3: float | None) -> str:
+    """Quartiles of a score.
+
+    >>> score_range_text(0.0133, 0.027), score_range_text(5.8e-3, 0.0118)
+    ('[0.0133, 0.0270]', '[0.58, 1.2] × 10⁻²')
+    """
+    if not (finite(q1) and finite(q3)):
+        return "–"
+    needs_power = 0 < q1 < 1e-2 or q1 > 1e4
+    return range_text(q1, q3) if needs_power else f"[{score_text(q1)}, {score_text(q3)}]"
 
 
 def percent_text(ratio: float) -> str:
