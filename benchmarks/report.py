@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from variform.benchmarks import wording
-from variform.benchmarks.charts import Look, charts, looks
+from variform.benchmarks.charts import charts
+from variform.benchmarks.looks import Look, looks
 from variform.benchmarks.schema import TEST, Quantity, Results, Row, TaskResults, checked, finite
 from variform.benchmarks.summary import NEAR, summarise, used_text
 from variform.benchmarks.table import write_csv

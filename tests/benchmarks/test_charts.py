@@ -5,7 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from variform.benchmarks import charts
+from variform.benchmarks import axes, charts
+from variform.benchmarks.curves import LONGEST_CURVE
+from variform.benchmarks.looks import looks
 from variform.benchmarks.schema import TaskResults
 
 
@@ -33,7 +35,7 @@ SETS = {
 
 def drawn(*rows, **more):
     task = TaskResults(name="t", title="T", rows=rows, **{"sets": SETS} | more)
-    return charts.charts(task, charts.looks(task.rows))
+    return charts.charts(task, looks(task.rows))
 
 
 def named(chart, name):
@@ -111,18 +113,18 @@ def test_curves_of_one_method_differ_by_dashes_and_bear_their_rows_numbers():
         labels = made[name].figure["layout"]["annotations"]
         assert sorted(label["text"] for label in labels) == ["1", "2", "3"]
         shifts = sorted(label["yshift"] for label in labels)
-        assert all(b - a >= charts.LABEL - 1e-9 for a, b in pairwise(shifts))
+        assert all(b - a >= axes.LABEL - 1e-9 for a, b in pairwise(shifts))
 
 
 def test_a_long_curve_is_thinned_to_its_ends():
     history = [[i, 1.0 / (i + 1)] for i in range(10_000)]
     (trace,) = drawn(network("FNO", 1e-3, history=history))["loss"].figure["data"]
-    assert len(trace["x"]) == charts.LONGEST_CURVE and (trace["x"][0], trace["x"][-1]) == (0, 9999)
+    assert len(trace["x"]) == LONGEST_CURVE and (trace["x"][0], trace["x"][-1]) == (0, 9999)
 
 
 @pytest.mark.parametrize("values", [[1e-3], [1e-3, 1.5e-3], [1e-3, 4e-2], [1e-6, 3.0], [1e-12, 1e3]])
 def test_a_logarithmic_axis_has_two_to_eight_ticks_between_its_ends(values):
-    axis = charts._log_axis(values)
+    axis = axes.log_axis(values)
     low, high = axis["range"]
     assert 2 <= len(axis["tickvals"]) <= 8
     assert all(low <= math.log10(v) <= high for v in [*axis["tickvals"], *values])
@@ -130,4 +132,4 @@ def test_a_logarithmic_axis_has_two_to_eight_ticks_between_its_ends(values):
 
 @pytest.mark.parametrize("values", [[2e-4, 3e-4], [1e-4, 5.0], [1e-3, 1e5], [100.0, 110.0]])
 def test_an_axis_of_times_has_ticks_that_fit_a_phone(values):
-    assert 2 <= len(charts._time_axis(values)["tickvals"]) <= charts.MOST_TICKS
+    assert 2 <= len(axes.time_axis(values)["tickvals"]) <= axes.MOST_TICKS

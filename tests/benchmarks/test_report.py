@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from variform.benchmarks import charts, report, wording
+from variform.benchmarks import looks, report, wording
 from variform.benchmarks.report import write_report
 from variform.benchmarks.schema import Row
 from variform.errors import InputError
@@ -153,8 +153,8 @@ def test_the_chart_shows_each_cost_and_the_error_of_the_reference(page):
 
 
 def test_methods_differ_by_shape_and_colour():
-    looks = charts.looks(Row(method=str(i), label="", status="done") for i in range(30))
-    assert len(set(looks.values())) == 30
+    found = looks.looks(Row(method=str(i), label="", status="done") for i in range(30))
+    assert len(set(found.values())) == 30
 
 
 def test_results_that_lack_something_are_refused_by_name(tmp_path):
