@@ -17,11 +17,13 @@ from variform.meshes import Box
 
 
 def irregular(dim, cells=3):
-    """The unit box by cells of many shapes: the vertices inside it are moved at random."""
+    """The unit box by cells of many shapes, some of them turned round: vertices inside it are moved at random."""
     mesh = Box((0.0,) * dim, (1.0,) * dim).mesh(cells)
     moved = np.random.default_rng(dim).uniform(-0.07, 0.07, mesh.points.shape)
     inside = np.all((mesh.points > 1e-9) & (mesh.points < 1 - 1e-9), axis=1)
-    return replace(mesh, points=mesh.points + moved * inside[:, None])
+    cells = mesh.cells.copy()
+    cells[::3, :2] = cells[::3, 1::-1]
+    return Mesh(mesh.points + moved * inside[:, None], cells)
 
 
 def pair(found):
