@@ -9,6 +9,8 @@ from variform.benchmarks.schema import finite
 
 
 def _power_of_ten(mantissa: str, exponent: str) -> str:
+    if not int(exponent):
+        return mantissa
     return f"{mantissa} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
@@ -45,8 +47,6 @@ def power_text(value: float) -> str:
     >>> power_text(1e-3), power_text(0.02), power_text(1.0)
     ('10⁻³', '2 × 10⁻²', '1')
     """
-    if value == 1:
-        return "1"
     mantissa, exponent = f"{value:.0e}".split("e")
     return _power_of_ten(mantissa, exponent).removeprefix("1 × ").replace("-", "−")
 

@@ -34,7 +34,8 @@ def test_a_quicker_network_is_said_to_be_so_with_what_its_training_costs():
     found = summary(fem(5e-3, 0.01), fem(1e-3, 0.1, "FEM, fine"), network(8e-3, 0.001, equal))
     words = " ".join(found.sentences)
     assert found.good and found.outcome == "Network quicker at equal error, once trained"
-    assert "“FEM” takes 10 ms a solution, the network 1 ms: it is 10 times quicker once trained" in words
+    assert "“FEM” (error 5.0 × 10⁻³), takes 10 ms a solution, the network 1 ms" in words
+    assert "it is 10 times quicker once trained" in words
     assert "pay after 13\u202f400 solutions" in words
     assert [(line.role, line.number) for line in found.lines] == [
         ("Most accurate network", 3),
@@ -57,6 +58,27 @@ def test_a_network_that_no_classical_row_matches_is_not_given_a_speed_up():
     assert "quicker" not in " ".join(found.sentences)
 
 
+def test_a_network_far_less_accurate_than_the_coarsest_solve_is_not_called_quicker_at_equal_error():
+    equal = {"classical_s": 0.01, "speedup": 10.0, "pays_after": 13333.3}
+    found = summary(fem(5e-3, 0.01), network(8e-2, 0.001, equal))
+    assert not found.good and found.outcome == "Network quicker, classical row more accurate"
+    assert "no comparison at equal error" in " ".join(found.sentences)
+
+
+@pytest.mark.parametrize(("wall_s", "good"), [(0.002, True), (0.0005, False)])
+def test_beating_a_less_accurate_solve_in_time_makes_up_for_a_gap_in_error(wall_s, good):
+    equal = {"classical_s": 0.01, "speedup": 10.0, "pays_after": 13333.3}
+    coarse = fem(2e-1, wall_s, "FEM, coarse")
+    assert summary(fem(5e-3, 0.01), coarse, network(8e-2, 0.001, equal)).good == good
+
+
+def test_a_network_that_has_not_learned_is_said_to_be_so():
+    equal = {"classical_s": 0.01, "speedup": 10.0, "pays_after": 13333.3}
+    found = summary(fem(5e-3, 0.01), network(1.01, 0.001, equal))
+    assert not found.good and found.outcome == "No network has learned"
+    assert "quicker" not in " ".join(found.sentences)
+
+
 def test_of_one_problem_the_training_counts():
     found = summary(fem(5e-3, 1.0), network(8e-3, 0.001))
     assert not found.good and found.outcome == "Classical solver quicker at equal error, training counted"
@@ -66,9 +88,14 @@ def test_of_one_problem_the_training_counts():
 def test_a_less_accurate_network_with_a_larger_gain_is_named():
     small = {"classical_s": 0.01, "speedup": 2.0, "pays_after": 5.0}
     large = {"classical_s": 0.01, "speedup": 50.0, "pays_after": 7.0}
-    found = summary(fem(1e-3, 0.01), network(2e-3, 0.005, small), network(9e-3, 0.0002, large, "U-Net"))
+    found = summary(
+        fem(1e-3, 0.01),
+        fem(1e-2, 0.001, "FEM, coarse"),
+        network(2e-3, 0.005, small),
+        network(9e-3, 0.0002, large, "U-Net"),
+    )
     assert "“U-Net” (error 9.0 × 10⁻³) is 50 times quicker" in " ".join(found.sentences)
-    assert ("Network with the largest speed-up", 3) in [(line.role, line.number) for line in found.lines]
+    assert ("Network with the largest speed-up", 4) in [(line.role, line.number) for line in found.lines]
 
 
 @pytest.mark.parametrize(
