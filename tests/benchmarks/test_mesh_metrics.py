@@ -95,24 +95,24 @@ def test_an_error_relative_to_zero_is_not_finite_and_warns_of_nothing():
 
 
 def test_samples_of_a_data_file_are_measured_each_on_its_own_mesh(tmp_path):
-    """y = (x^2, x z) and e = (x, 0) on squares of side s = 1, 2, P2.
+    """y = (x^2, x z) and e = (x, 0) on [0, s] x [0, 1], s = 1, 2, P2.
 
-    int |y|^2 = s^6 (1/5 + 1/9), int |grad y|^2 = s^4 (4/3 + 2/3), int |e|^2 = s^4 / 3, int |grad e|^2 = s^2.
+    int |y|^2 = s^5/5 + s^3/9, int |grad y|^2 = 5 s^3/3 + s/3, int |e|^2 = s^3/3, int |grad e|^2 = s.
     """
     mesh = irregular(2).second_order
-    points = np.stack([mesh.points, 2 * mesh.points])
+    points = np.stack([mesh.points, mesh.points * [2, 1]])
     x, z = np.moveaxis(points, -1, 0)
     rows = {"fields/u": np.zeros((2, 3, 3, 2)), "points": points, "nodal/u": np.stack([x**2, x * z], axis=-1)}
     rows |= {"failed": np.zeros(2, bool), "index": np.arange(2)}
-    header = Header("squares", {"u": FieldInfo("output", (2,))}, (np.linspace(0, 2, 3),) * 2, mesh=mesh)
-    write_rows(tmp_path / "squares.h5", header, [with_digests(rows)], 2)
-    held = data.read(tmp_path / "squares.h5", on="mesh").only([1, 0])
+    header = Header("boxes", {"u": FieldInfo("output", (2,))}, (np.linspace(0, 2, 3),) * 2, mesh=mesh)
+    write_rows(tmp_path / "boxes.h5", header, [with_digests(rows)], 2)
+    held = data.read(tmp_path / "boxes.h5", on="mesh").only([1, 0])
     assert held.coordinates == ()
     y = np.moveaxis(held.read("u"), -1, 1)[:, None]  # as predictions are: (n, T, C, points)
     e = np.stack([x[::-1], 0 * x], axis=1)[:, None]
     found = mesh_metrics.measured(held.source.mesh, y + e, y)
-    assert found["relative_l2"] == pytest.approx([sqrt(15 / 14) / 2, sqrt(15 / 14)], rel=1e-12)
-    assert found["relative_h1"] == pytest.approx([sqrt(1 / 2) / 2, sqrt(1 / 2)], rel=1e-12)
+    assert found["relative_l2"] == pytest.approx([sqrt(15 / 41), sqrt(15 / 14)], rel=1e-12)
+    assert found["relative_h1"] == pytest.approx([sqrt(1 / 7), sqrt(1 / 2)], rel=1e-12)
 
 
 def test_other_cells_and_other_shapes_are_refused():
