@@ -18,11 +18,12 @@ ZERO = 0.9
 
 
 class Line(NamedTuple):
-    """A row of the task that matters, and as what."""
+    """A row of the task that matters, and as what; `comparable`: its speed-up is one at equal error."""
 
     role: str
     number: int
     row: Row
+    comparable: bool = True
 
     @property
     def spread(self) -> Spread | None:
@@ -80,10 +81,14 @@ def _largest_gain(learned: Numbered, classical: Numbered) -> tuple[int, Row] | N
 
 
 def _lines(learned: Numbered, classical: Numbered) -> list[Line]:
-    lines = [Line("Most accurate network", *learned[0])] if learned else []
+    match = _matching(learned[0][1], classical) if learned else None
+    lines = []
+    if learned:
+        network = learned[0][1]
+        comparable = match is None or (network.error < ZERO and _is_equal(network, match[1], classical))
+        lines.append(Line("Most accurate network", *learned[0], comparable))
     if gain := _largest_gain(learned, classical):
         lines.append(Line("Network with the largest speed-up", *gain))
-    match = _matching(learned[0][1], classical) if learned else None
     if match:
         lines.append(Line("Quickest classical row at least as accurate", *match))
     if classical and classical[0] != match:

@@ -63,6 +63,7 @@ def test_a_network_far_less_accurate_than_the_coarsest_solve_is_not_called_quick
     found = summary(fem(5e-3, 0.01), network(8e-2, 0.001, equal))
     assert not found.good and found.outcome == "Network quicker, classical row more accurate"
     assert "no comparison at equal error" in " ".join(found.sentences)
+    assert not found.lines[0].comparable
 
 
 @pytest.mark.parametrize(("wall_s", "good"), [(0.002, True), (0.0005, False)])
