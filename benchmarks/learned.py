@@ -124,7 +124,11 @@ class Comparison:
         settings = {**self.entry.common, **contestant.settings}
         jobs = [(seed, 0) for seed in self.entry.seeds]
         jobs += [(self.entry.seeds[0], size) for size in self.entry.sizes if size < self.entry.data.train]
-        done = [self._training(contestant, {**settings, "seed": seed, "samples": size}) for seed, size in jobs]
+        budget = settings.get("seconds", 0)
+        done = []
+        for seed, size in jobs:
+            part = {"seconds": budget * size / self.entry.data.train} if size and budget else {}
+            done.append(self._training(contestant, {**settings, "seed": seed, "samples": size, **part}))
         whole = [result for result, (_, size) in zip(done, jobs, strict=True) if not size]
         good = [result for result in whole if result["status"] == "done"]
         row = self._row(contestant, whole)

@@ -132,7 +132,8 @@ def _check_set(entry: SetEntry) -> None:
     from pydantic import ValidationError
 
     from variform import data
-    from variform.data.solved import METHODS
+    from variform.benchmarks.classical import METHODS
+    from variform.benchmarks.learned import WINDOW
     from variform.operators import Settings
     from variform.operators.networks import NETWORKS
 
@@ -146,6 +147,8 @@ def _check_set(entry: SetEntry) -> None:
             try:
                 if row.method in NETWORKS:
                     Settings.of(row.method, {**chosen.common, **row.settings})
+                    if own := [key for key in WINDOW if key != "learn" and key in row.settings]:
+                        raise InputError(f"{own[0]} is the same for all rows of a set: put it into common")
                 elif row.method not in METHODS:
                     raise unknown("method", row.method, {*NETWORKS, *METHODS})
             except InputError as error:
