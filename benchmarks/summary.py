@@ -9,8 +9,6 @@ from variform.benchmarks.wording import count_text, duration_text, error_text, f
 
 NEAR = 3
 """Times the reference's own error: rows below that are not told apart from it."""
-
-
 EQUAL = 2
 """Times: errors that differ by less pass for equal."""
 ZERO = 0.9
