@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 from typing import Any, ClassVar
 
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from variform.errors import InputError
 from variform.operators.networks import Layout, at_least
 from variform.operators.networks.fourier import OnBox
+from variform.operators.networks.layers import quiet
 
 FEATURES = 8
 """Channels of the function by which a variable is known."""
@@ -28,10 +27,12 @@ class Tokens(nn.Module):
     def __init__(
         self, inputs: int, outputs: int, walls: int, *, dim: int, modes: int, width: int, depth: int, heads: int
     ) -> None:
+        from variform.operators.networks.spectral import SpectralConvolution
+
         super().__init__()
         self.inputs, self.outputs = inputs, outputs
         self.names = [f"input{i}" for i in range(inputs)] + [f"output{i}" for i in range(outputs)]
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints
+        with quiet():
             self.network = _kind()(
                 hidden_variable_codimension=width,
                 lifting_channels=2 * width,
@@ -42,6 +43,7 @@ class Tokens(nn.Module):
                 static_channel_dim=walls,
                 variable_ids=self.names,
                 n_layers=depth,
+                conv_module=SpectralConvolution,
                 n_modes=[[modes] * dim] * depth,
                 per_layer_scaling_factors=[[1] * dim] * depth,
                 n_heads=[heads] * depth,
@@ -51,11 +53,14 @@ class Tokens(nn.Module):
                 layer_kwargs={"norm": None, "factorization": None},
                 domain_padding=None,
             )
+        for layer in self.network.attention_layers:
+            for block in (layer.Key, layer.Query, layer.Value):
+                block.non_linearity = nn.Identity()  # of its own: torch.export stumbles on a shared one
 
     def forward(self, fields: Tensor) -> Tensor:
         """(B, inputs + walls, *N) to (B, outputs, *N)."""
         given, x = fields[:, : self.inputs], fields[:, self.inputs :]
-        asked = fields.new_zeros(len(fields), self.outputs, *fields.shape[2:])
+        asked = fields.new_zeros(fields.shape[0], self.outputs, *fields.shape[2:])
         for layer in self.network.attention_layers:
             # q . k is a sum over the grid, of which the library takes the square root for the number: with this
             # it is a mean times the root of the channels, on every grid.

@@ -52,7 +52,7 @@ class MultiONet(nn.Module):
 
     def forward(self, fields: Tensor, support: Support) -> Tensor:
         if not fields.shape[1]:
-            fields = torch.zeros_like(support.x[:, :1]).expand(len(fields), -1, *fields.shape[2:])
+            fields = torch.zeros_like(support.x[:, :1]).expand(fields.shape[0], -1, *fields.shape[2:])
         b = at_sensors(fields, self.sensors)
         t = support.x.to(fields.dtype).flatten(2).transpose(1, 2)
         pairs = []
@@ -65,9 +65,9 @@ class MultiONet(nn.Module):
         total: Tensor | float = 0.0
         for weight, head, (b, t) in zip(self.weights, self.heads, pairs, strict=True):
             c = head(b).unflatten(1, (self.outputs, -1))
-            total = total + weight * torch.einsum("bcw,bnw->bcn", c, t.expand(len(b), -1, -1))
+            total = total + weight * torch.einsum("bcw,bnw->bcn", c, t.expand(b.shape[0], -1, -1))
         out = total / len(pairs) + self.bias[:, None]
-        return out.reshape(len(fields), self.outputs, *fields.shape[2:])
+        return out.reshape(fields.shape[0], self.outputs, *fields.shape[2:])
 
 
 class DeepONet(MultiONet):

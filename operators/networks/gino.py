@@ -42,7 +42,7 @@ class Mean(nn.Module):
         """f (B, n, C) at y to (B, m, C) at x; y and x are embedded, (n, D) and (m, D)."""
         to, of, w = neighbors["to"], neighbors["of"], neighbors["weights"]
         terms = (w[:, None] * self.kernel(torch.cat([y[of], x[to]], dim=1))) * f_y[:, of]
-        total = f_y.new_zeros(len(f_y), len(x), f_y.shape[2]).index_add(1, to, terms.to(f_y.dtype))
+        total = f_y.new_zeros(f_y.shape[0], len(x), f_y.shape[2]).index_add(1, to, terms.to(f_y.dtype))
         weight = w.new_zeros(len(x)).index_add(0, to, w)
         return total / weight.clamp_min(FAINT)[:, None]
 
@@ -107,6 +107,8 @@ def _check_latent(latent: int, modes: int, radius: float) -> None:
 def _network(layout: Layout, modes: int, width: int, depth: int, kernel: int, radius: float) -> nn.Module:
     from neuralop.models import GINO as Network  # a slow import
 
+    from variform.operators.networks.spectral import SpectralConvolution
+
     embedding: dict[str, Any] = {"in_gno_pos_embed_type": "nerf", "out_gno_pos_embed_type": "nerf"}
     network = Network(
         in_channels=width,
@@ -118,6 +120,7 @@ def _network(layout: Layout, modes: int, width: int, depth: int, kernel: int, ra
         fno_n_modes=(modes,) * layout.dim,
         fno_hidden_channels=width,
         fno_n_layers=depth,
+        fno_conv_module=SpectralConvolution,
         gno_embed_channels=4,  # waves down to an eighth of the box's side
         in_gno_channel_mlp_hidden_layers=[kernel, kernel],
         out_gno_channel_mlp_hidden_layers=[kernel, kernel],

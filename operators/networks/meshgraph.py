@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -57,7 +58,7 @@ class MeshGraph(nn.Module):
         length = between.norm(dim=-1, keepdim=True)
         scale = length.mean()
         e = self.measure(torch.cat([between, length], dim=-1) / scale)
-        u, e = self.encode(points(fields, support.x)), e.expand(len(fields), -1, -1)
+        u, e = self.encode(points(fields, support.x)), e.expand(fields.shape[0], -1, -1)
         for step in self.steps:
             u, e = step(u, e, ends)
         return places(self.decode(u), fields)
@@ -65,7 +66,7 @@ class MeshGraph(nn.Module):
 
 def grid_edges(grid: tuple[int, ...], periodic: tuple[bool, ...], device: torch.device | str = "cpu") -> Tensor:
     """Pairs of neighbours along each axis, both directions, (2, E)."""
-    number = torch.arange(int(torch.tensor(grid).prod()), device=device).reshape(grid)
+    number = torch.arange(math.prod(grid), device=device).reshape(grid)
     pairs = []
     for axis, wraps in enumerate(periodic):
         following = torch.roll(number, -1, axis)

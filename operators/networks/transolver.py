@@ -54,7 +54,7 @@ class Slices(nn.Module):
     def _seen(self, layer: nn.Module, u: Tensor, grid: tuple[int, ...]) -> Tensor:
         if self.periodic is None:
             return layer(u)
-        return layer(u.transpose(1, 2).reshape(len(u), -1, *grid)).flatten(2).transpose(1, 2)
+        return layer(u.transpose(1, 2).reshape(u.shape[0], -1, *grid)).flatten(2).transpose(1, 2)
 
 
 class PhysicsAttention(nn.Module):

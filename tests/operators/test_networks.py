@@ -237,12 +237,13 @@ def test_edges_of_a_grid_join_neighbours_around_periodic_axes_too():
     assert pairs == around | across | {(b, a) for a, b in around | across}
 
 
-def test_one_seed_gives_one_network():
+def test_one_seed_gives_one_network(capsys):
     for name in NETWORKS:
         a, b, c = (made(name, seed=seed).state_dict() for seed in (1, 1, 2))
         tensors = [key for key, value in a.items() if isinstance(value, torch.Tensor)]
         assert all(torch.equal(a[key], b[key]) for key in tensors)
         assert not all(torch.equal(a[key], c[key]) for key in tensors)
+    assert capsys.readouterr().out == ""
 
 
 def test_bad_names_options_and_supports_are_refused():
@@ -260,4 +261,4 @@ def test_bad_names_options_and_supports_are_refused():
         made("unet", depth=0)
     with pytest.raises(InputError, match="fno works on a grid, and these data lie on meshes; on both do transolver"):
         build("fno", Layout(1, 1, 2))
-    assert {"modes", "width", "depth", "padding"} == options_of("fno").keys()
+    assert {"modes", "width", "depth", "padding", "places"} == options_of("fno").keys()
