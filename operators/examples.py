@@ -13,6 +13,7 @@ from torch import Tensor
 
 from variform.data.dataset import Dataset
 from variform.errors import InputError
+from variform.operators.known import Known, closures
 from variform.operators.networks import Support
 from variform.operators.settings import Settings
 
@@ -27,7 +28,7 @@ class Batch(NamedTuple):
         samples: their numbers in the data set, (B,).
         static: fields given and numbers that differ, as constant fields, (B, S, *N).
         frames: (B, T, C, *N), of evolutions: the last is the present one.
-        target: (B, T, C, *N): what follows, or the solution (T = 1), or du/dt (T = 1).
+        target: (B, T, C, *N): what follows, or the solution (T = 1), or what is to be learnt of du/dt (T = 1).
         inside: 1 in the domain, 0 elsewhere, (B, 1, *N); None where the domain is the box.
         x: coordinates in the unit box, (1 or B, dim, *N).
     """
@@ -55,7 +56,7 @@ class Channels:
     Args:
         given: input fields -> components.
         numbers: parameters that differ between samples.
-        unknowns: output fields -> components.
+        unknowns: output fields -> components; what a closure has to give is stored, and is none of them.
         lower, upper: corners of the box that x is scaled to [m].
     """
 
@@ -68,7 +69,8 @@ class Channels:
     @classmethod
     def of(cls, data: Dataset) -> Channels:
         def components(role: str) -> dict[str, int]:
-            return {n: int(np.prod(data.fields[n].shape, dtype=int)) for n in data.named(role)}  # type: ignore[arg-type]
+            names = [n for n in data.named(role) if n not in closures(data).values()]  # type: ignore[arg-type]
+            return {n: int(np.prod(data.fields[n].shape, dtype=int)) for n in names}
 
         if not components("output"):
             raise InputError(f"{data.name} has no outputs: there is nothing to learn")
@@ -128,6 +130,7 @@ class Examples(torch.utils.data.Dataset):
         self.channels = channels or Channels.of(data)
         _check_channels(data, self.channels)
         self.learn = resolve(settings, data)
+        self.known = Known.of(settings.closure, data)
         self.device = torch.device("cpu")
         self._held: dict[str, Tensor] | None = None
         if self.windows < 1:
@@ -137,9 +140,18 @@ class Examples(torch.utils.data.Dataset):
             everything = np.arange(len(data))
             self._held = {name: self._read(name, everything).to(device) for name in self._names()}
             self.device = device
+            self.known = self.known and self.known.to(device)
 
     def _names(self) -> list[str]:
-        return [*self.channels.given, *self.channels.unknowns]
+        return [*self.channels.given, *self.channels.unknowns, *(self._lacking or [])]
+
+    @property
+    def _lacking(self) -> list[str] | None:
+        """Fields with what the known tendency of the unknowns lacks; None where they are not stored, or not needed."""
+        stored = closures(self.data)
+        if self.known is None or not all(name in stored for name in self.channels.unknowns):
+            return None
+        return [stored[name] for name in self.channels.unknowns]
 
     @property
     def span(self) -> int:
@@ -215,10 +227,18 @@ class Examples(torch.utils.data.Dataset):
         return self._at(rows, times)
 
     def rates(self, numbers: Sequence[int]) -> Tensor:
-        """du/dt at the first frames of these examples, (B, 1, C, *N)."""
+        """What is to be learnt of du/dt at the first frames of these examples, (B, 1, C, *N)."""
         return self._rates(*np.divmod(np.asarray(numbers, dtype=np.int64), self.windows))
 
     def _rates(self, rows: np.ndarray, starts: np.ndarray) -> Tensor:
+        if self._lacking is not None:
+            return torch.cat([self._of(name, rows, starts[:, None]) for name in self._lacking], dim=2)
+        if self.known is not None:
+            return self._changes(rows, starts) - self.known(self._at(rows, starts[:, None])[:, 0])[:, None]
+        return self._changes(rows, starts)
+
+    def _changes(self, rows: np.ndarray, starts: np.ndarray) -> Tensor:
+        """du/dt from five frames."""
         stencils = [stencil(n, len(self.data.times)) for n in starts.tolist()]
         around = self._at(rows, np.array([offsets + n for n, (offsets, _) in zip(starts, stencils, strict=True)]))
         weights = torch.as_tensor(np.array([w for _, w in stencils]), dtype=torch.float64, device=self.device)

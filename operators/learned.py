@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from variform.operators import known
 from variform.operators.examples import Batch, Scale
 from variform.operators.networks import Layout, Support, build
 from variform.operators.settings import Settings
@@ -41,6 +42,7 @@ class Learned(nn.Module):
         self.frames = (1 if learn == "solution" else settings.frames) if evolves else 0
         layout = Layout(static + self.frames * components, components, dim, periodic)
         self.network = build(settings.network, layout, settings.options)
+        self.known = None if settings.closure == known.NONE else known.Known(settings.closure)
         for name, count in (("static", static), ("frames", components), ("output", components)):
             self.register_buffer(f"{name}_mean", torch.zeros(count))
             self.register_buffer(f"{name}_deviation", torch.ones(count))
@@ -79,18 +81,19 @@ class Learned(nn.Module):
             skip: so many more before them, without a gradient.
 
         Returns:
-            (B, steps, C, *N): the solution, the frames after the skipped ones, or du/dt.
+            (B, steps, C, *N): the solution, the frames after the skipped ones, or what is learnt of du/dt.
         """
         if self.learn == "solution":
             present = [] if batch.frames is None else [batch.frames[:, -1]]
             return self._inside(self._network(batch, present, "output"), batch)[:, None]
         if self.learn == "change" and not self.settings.on_line:
-            return self.rate(batch, batch.frames[:, -1])[:, None]
+            return self._inside(self._network(batch, [batch.frames[:, -1]], "output"), batch)[:, None]
         return self._march(batch, steps, skip)
 
     def rate(self, batch: Batch, u: Tensor) -> Tensor:
-        """du/dt (B, C, *N)."""
-        return self._inside(self._network(batch, [u], "output"), batch)
+        """du/dt (B, C, *N): what is learnt of it, and what is known."""
+        learnt = self._network(batch, [u], "output")
+        return self._inside(learnt if self.known is None else self.known(u) + learnt, batch)
 
     def rollout(self, batch: Batch, steps: int) -> Tensor:
         """The frames that follow, (B, steps, C, *N); of stationary tasks the solution, steps being 1."""

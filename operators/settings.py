@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from variform.errors import InputError, unknown
-from variform.operators import networks
+from variform.operators import known, networks
 
 CHOICES = {
     "learn": ("auto", "solution", "next", "change"),
@@ -37,6 +37,9 @@ class Settings:
         options: of the network.
         learn: "solution": inputs to outputs at the last time; "next": the frames that follow; "change": du/dt;
             "auto": solution of stationary data, next of evolutions.
+        closure: of "change": the task of the catalogue whose known tendency f is added, du/dt = f(u) + K(u), so that
+            the network K is what f lacks; "none": the network is all of du/dt.
+        start: folder of a finished training, whose weights and scales this one begins with; "": drawn at random.
         epochs: passes over the training split.
         batch: samples a step, of all processes together.
         optimiser, learning_rate, weight_decay: AdamW by default.
@@ -72,6 +75,8 @@ class Settings:
     network: str
     options: dict[str, Any] = field(default_factory=dict)
     learn: str = "auto"
+    closure: str = known.NONE
+    start: str = ""
     epochs: int = 100
     batch: int = 20
     optimiser: str = "adamw"
@@ -123,6 +128,10 @@ class Settings:
             raise InputError(
                 f"push_forward and unroll must fit into ahead, got {self.push_forward} + {self.unroll} and {self.ahead}"
             )
+        if self.closure != known.NONE:
+            known.kind(self.closure)
+            if self.learn != "change":
+                raise InputError(f"closure={self.closure} is what du/dt lacks: it needs learn=change, got {self.learn}")
         if self.learn == "change" and self.frames != 1:
             raise InputError(f"learn=change starts from one frame, got frames={self.frames}")
 

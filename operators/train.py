@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from variform.operators import checkpoint, launch, symmetry
 from variform.operators.examples import INSIDE, Batch, Examples, Scale, periodic
 from variform.operators.learned import Learned
 from variform.operators.losses import LOSSES, relative_l2
-from variform.operators.operator import Operator
+from variform.operators.operator import TENSORS, Operator, load
 from variform.operators.physics import WeakResidual
 from variform.operators.settings import Settings
 from variform.runs import atomic
@@ -116,6 +117,9 @@ class Training:
         if self.residual is not None:
             self.learned.hold(self.residual.prescribed((channels.components, *first.grid)).to(self.dtype))
         self._set_scales()
+        self.start_digest = self._start_from(Path(settings.start)) if settings.start else None
+        if self.learned.known is not None:
+            self.learned.known.values.copy_(self.examples.known.values)
         self.optimiser = _optimiser(self.learned, settings)
         self.network, self.optimiser = fabric.setup(self.learned, self.optimiser)
         torch.manual_seed(settings.seed + 1 + fabric.global_rank)  # layers that draw at random differ by process
@@ -151,6 +155,31 @@ class Training:
         self.learned.set_scale("output", Scale.of([part.flatten(0, 1) for part in outputs]))
         if self.learned.frames:
             self.learned.set_scale("frames", Scale.of([part.frames.flatten(0, 1) for part in parts]))
+
+    def _start_from(self, folder: Path) -> str:
+        """Weights and scales of another training; returns the digest of their file.
+
+        Raises:
+            InputError: there are none, or they are of another architecture.
+        """
+        other, s = load(folder), self.settings
+        shape = {"network", "frames", "closure", *s.options, *other.settings.options}
+        changed = [key for key in s.differences(other.settings) if key in shape]
+        said = [f"{key} {_value(other.settings, key)} -> {_value(s, key)}" for key in changed]
+        if other.learned.learn != self.learned.learn:
+            said.append(f"learn {other.learned.learn} -> {self.learned.learn}")
+        for kind in ("given", "numbers", "unknowns"):
+            if (theirs := getattr(other.channels, kind)) != (mine := getattr(self.examples.channels, kind)):
+                said.append(f"{kind} {', '.join(theirs) or 'none'} -> {', '.join(mine) or 'none'}")
+        try:
+            if not said:
+                self.learned.load_state_dict(_tensors(other.learned))
+        except RuntimeError as error:
+            said.append(_first_line(error))
+        if said:
+            raise InputError(f"start={folder} has another architecture ({'; '.join(said)}): train from one like it")
+        with open(folder / TENSORS, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     # The loop
 
@@ -197,24 +226,18 @@ class Training:
 
     def _step(self, batch: Batch, count: int) -> float:
         """One step; returns this process's part of the sum of losses over the batch."""
-        s, state, world = self.settings, self.state, self.fabric.world_size
-        idle = self.fabric.global_rank >= count
-        draw = torch.Generator().manual_seed(hash_of(s.seed, state.epoch, state.step))
-        if s.augment != "none":
-            batch = symmetry.SYMMETRIES[s.augment](batch, draw, self.examples.data.dim)
-        if s.noise and batch.frames is not None:
-            noise = torch.randn(batch.frames.shape, generator=draw, dtype=batch.frames.dtype).to(batch.frames.device)
-            shape = (-1, *[1] * (batch.frames.ndim - 3))
-            batch = batch._replace(frames=batch.frames + s.noise * self.learned.frames_deviation.reshape(shape) * noise)
+        s, world = self.settings, self.fabric.world_size
+        idle, batch = self.fabric.global_rank >= count, self._varied(batch)
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         unroll = self._unroll()
         losses = self._losses(batch, self.network(batch, unroll, s.push_forward), unroll)
-        total = float(losses.detach().sum())
+        summed = losses.sum()
+        total = float(summed.detach())
         if not math.isfinite(total):
             self._stop_at(batch, losses)
         # Processes average gradients: this is the mean over the examples of all of them.
-        loss = losses.sum() * (0.0 if idle else world / count)
+        loss = summed * (0.0 if idle else world / count)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         if s.clip:
@@ -223,6 +246,20 @@ class Training:
         if self.average is not None:
             torch._foreach_lerp_(self.average, list(self.learned.network.parameters()), 1 - s.ema)
         return 0.0 if idle else total
+
+    def _varied(self, batch: Batch) -> Batch:
+        """Transformed by a symmetry, and with noise, drawn anew each step."""
+        s, state = self.settings, self.state
+        if s.augment == "none" and not s.noise:
+            return batch
+        draw = torch.Generator().manual_seed(hash_of(s.seed, state.epoch, state.step))
+        if s.augment != "none":
+            batch = symmetry.SYMMETRIES[s.augment](batch, draw, self.examples.data.dim)
+        if s.noise and batch.frames is not None:
+            noise = torch.randn(batch.frames.shape, generator=draw, dtype=batch.frames.dtype).to(batch.frames.device)
+            shape = (-1, *[1] * (batch.frames.ndim - 3))
+            batch = batch._replace(frames=batch.frames + s.noise * self.learned.frames_deviation.reshape(shape) * noise)
+        return batch
 
     def _losses(self, batch: Batch, prediction: Tensor, unroll: int) -> Tensor:
         """One number an example."""
@@ -323,6 +360,7 @@ class Training:
             tensors |= {f"best.{k}": v for k, v in (self.best or {}).items()}
             steps = -(-len(self.examples) // s.batch)
             record = {"settings": s.json(), "data": identity(self.data), "generators": generators}
+            record["start"] = self.start_digest
             record |= {**vars(state), "step_of_epoch": state.step, "total": total, "world": self.fabric.world_size}
             checkpoint.save(self.folder / CHECKPOINTS, state.epoch * steps + state.step, tensors, record)
         self.fabric.barrier()
@@ -345,6 +383,8 @@ class Training:
             raise InputError(
                 f"{self.folder} was trained on other data: {record['data']}, these are {identity(self.data)}"
             )
+        if record.get("start") != self.start_digest:
+            raise InputError(f"start={self.settings.start} holds other weights than those {self.folder} began with")
 
         def part(name: str) -> dict[str, Tensor]:
             return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
@@ -406,6 +446,7 @@ class Training:
             "valid_relative_l2": self.state.best,
             "precision": s.precision,
             "data": identity(self.data),
+            "start": self.start_digest and {"run": s.start, "digest": self.start_digest},
         }
         return Operator(self.learned.eval().cpu(), self.examples.channels, self.state.history, info)
 
@@ -444,11 +485,14 @@ def rate(settings: Settings, done: float, epoch: int) -> float:
 
 
 def _optimiser(learned: Learned, settings: Settings) -> torch.optim.Optimizer:
-    weights, s = learned.network.parameters(), settings
+    weights, s = list(learned.network.parameters()), settings
     if s.optimiser == "sgd":
         return torch.optim.SGD(weights, lr=s.learning_rate, momentum=0.9, weight_decay=s.weight_decay)
     kind = torch.optim.AdamW if s.optimiser == "adamw" else torch.optim.Adam
-    return kind(weights, lr=s.learning_rate, weight_decay=s.weight_decay)
+    # One kernel for all weights; torch has none for complex ones.
+    parts = {fused: [w for w in weights if w.is_floating_point() == fused] for fused in (True, False)}
+    groups = [{"params": part, "fused": fused} for fused, part in parts.items() if part]
+    return kind(groups, lr=s.learning_rate, weight_decay=s.weight_decay)
 
 
 def identity(data: Dataset) -> dict[str, Any]:

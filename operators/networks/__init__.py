@@ -60,6 +60,8 @@ NETWORKS = {
         "mamba": "mamba:Mamba",
         "meshgraph": "meshgraph:MeshGraph",
         "gino": "gino:GINO",
+        "polynomial": "pointwise:Polynomial",
+        "pointwise": "pointwise:Pointwise",
     }.items()
 }
 """Name -> class. Its __init__ takes a layout, and options by keyword; its forward, fields and their support."""
