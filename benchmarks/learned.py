@@ -16,7 +16,7 @@ import torch
 from variform import __version__, data, operators, runs
 from variform.benchmarks import classical
 from variform.benchmarks.code import code_digest, stale
-from variform.benchmarks.scores import formulas, scores, spread
+from variform.benchmarks.scores import Scores, formulas, scores, spread
 from variform.benchmarks.suite import Contestant, Samples, SetEntry, Shift, slug
 from variform.data.dataset import Dataset
 from variform.data.recipes import find
@@ -32,6 +32,10 @@ from variform.problem import Problem
 Progress = Callable[[str, float, str], None]
 """(what, fraction done, detail)"""
 
+CLASSICAL = (
+    "classical rows solve the same instances on other discretisations, in batches, from what networks are given; "
+    "their time is that of the solve alone"
+)
 RESULT = "result.json"
 RUNS_OF_TIMING = 3
 
@@ -98,6 +102,7 @@ class Comparison:
             },
             "sets": self._sets(),
             "formulas": formulas(self.data),
+            "classical": CLASSICAL,
             "rows": _compared(rows),
         }
 
@@ -187,7 +192,7 @@ class Comparison:
             found = scores(predicted.double().numpy(), truth.double().numpy(), part, times)
             errors[name] = found.by_sample["relative_l2"]
             if name == "test":
-                more = {"scores": found.spreads(), "frames": _by_frame(found.by_frame, times)}
+                more = _stored(found, times)
                 figure = draw_samples(operator, part, predicted, truth, folder / "samples.png")
                 worst = draw_samples(operator, part, predicted, truth, folder / "worst.png", worst=True)
         labelled = operator.settings.loss != "none"
@@ -255,8 +260,7 @@ class Comparison:
         return {
             "tests": {"test": spread(values)},
             "errors": {"test": values.tolist()},
-            "scores": found.spreads(),
-            "frames": _by_frame(found.by_frame, times),
+            **_stored(found, times),
             "cost": {"wall_s": solved.seconds / len(test), "dofs": solved.dofs},
         }
 
@@ -299,8 +303,8 @@ class Comparison:
             "reason": f"{len(failures)} of {len(results)} trainings failed" if failures else None,
             "metrics": {"relative_l2": tests["test"]["median"]},
             "tests": tests,
-            "scores": good[0]["scores"],
-            "frames": good[0].get("frames"),
+            "scores": {name: spread(_joined(good, "scores", name)) for name in good[0]["scores"]},
+            "frames": _by_frame(good),
             "cost": {
                 key: float(np.median([result["cost"][key] for result in good]))
                 for key, value in good[0]["cost"].items()
@@ -346,13 +350,27 @@ def _window(entry: SetEntry) -> dict[str, Any]:
     return {**found, "learn": "next"} if found.get("learn") == "change" else found
 
 
-def _by_frame(errors: np.ndarray | None, times: np.ndarray | None) -> dict[str, Any] | None:
-    """Quartiles of errors (n, T) at each time; None where there is one frame alone."""
-    if errors is None or times is None:
+def _stored(found: Scores, times: np.ndarray | None) -> dict[str, Any]:
+    """All metrics by sample, and errors by sample and frame, as JSON content."""
+    stored: dict[str, Any] = {"scores": {name: values.tolist() for name, values in found.by_sample.items()}}
+    if found.by_frame is not None and times is not None:
+        stored["frames"] = {"times": times.tolist(), "errors": found.by_frame.tolist()}
+    return stored
+
+
+def _joined(results: list[dict[str, Any]], key: str, name: str) -> np.ndarray:
+    """One array of all seeds; what is no number in JSON is none here."""
+    return np.concatenate([np.array(result[key][name], dtype=float) for result in results])
+
+
+def _by_frame(results: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Quartiles of the errors at each time; None where there is one frame alone."""
+    if "frames" not in results[0]:
         return None
+    errors = _joined(results, "frames", "errors")
     errors = np.where(np.isfinite(errors), errors, np.inf)
     q1, median, q3 = np.quantile(errors, (0.25, 0.5, 0.75), axis=0, method="nearest")
-    return {"times": times.tolist(), "median": median.tolist(), "q1": q1.tolist(), "q3": q3.tolist()}
+    return {"times": results[0]["frames"]["times"], "median": median.tolist(), "q1": q1.tolist(), "q3": q3.tolist()}
 
 
 def _name(label: str, settings: operators.Settings) -> str:
@@ -371,7 +389,7 @@ def _is_same(folder: Path, settings: operators.Settings) -> bool:
 
 def _pooled(results: list[dict[str, Any]], test: str) -> dict[str, Any]:
     """Over the samples of all seeds."""
-    return spread(np.concatenate([np.array(r["errors"][test], dtype=float) for r in results]))
+    return spread(_joined(results, "errors", test))
 
 
 def _seconds_a_sample(predict: Callable[[], Any]) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from variform import __version__, data, figures, problems, runs, solvers
+from variform import __version__, figures, problems, runs, solvers
 from variform.benchmarks import learned
 from variform.benchmarks.code import code_digest, stale
 from variform.benchmarks.metrics import Truth
@@ -124,11 +124,7 @@ class Task:
         def progress(fraction: float, text: str) -> None:
             self.progress(f"{self.entry.name}: {row.label}", fraction, text)
 
-        if row.method == "fno":
-            stored = folder / f"data-{_digest(row.data, self.entry, self.problem)[:12]}.h5"
-            solution, extra = _operator(self.problem, row, stored, progress)
-        else:
-            solution, extra = solvers.solve(self.problem, row.method, progress=progress, **row.options), {}
+        solution = solvers.solve(self.problem, row.method, progress=progress, **row.options)
         record = describe(self.problem, self.entry.problem, row.method, solution, self.truth.errors(solution))
         values = solution.at(self.picture_mesh.points.T)
         figure = figures.comparison(self.picture_mesh, self.picture, values, folder / "comparison.png", unit=self._unit)
@@ -137,10 +133,10 @@ class Task:
             "record": record,
             "metrics": record["metrics"],
             "quantities": quantities,
-            "cost": {**record["cost"], **extra},
+            "cost": record["cost"],
             "seed": solution.discretization.get("seed"),
             "figure": str(figure.relative_to(self.folder.parent)),
-            "history": _curve(extra.pop("history", None) or getattr(solution, "training", None)),
+            "history": _curve(getattr(solution, "training", None)),
         }
 
     def _solve_reference(self, spec: Reference) -> Solution:
@@ -161,8 +157,6 @@ class Task:
 
     def _command(self, row: Row) -> str:
         """What reproduces the row on a command line."""
-        if row.data is not None:
-            return runs.command_line()
         name = self.entry.problem
         where = name if name in problems.CATALOGUE else os.path.relpath(inspect.getfile(type(self.problem)))
         words = ["variform solve", where, f"--method {row.method}"]
@@ -259,34 +253,6 @@ def _run_task(
         "reference": reference,
         "rows": rows,
     }
-
-
-def _operator(problem: Problem, row: Row, path: Path, progress: Any) -> tuple[Solution, dict[str, Any]]:
-    """Generate the data set unless `path` holds it, train, predict; the operator is kept beside the data."""
-    from variform import operators
-
-    kind, values = type(problem), {k: v for k, v in problem.values.items() if k not in problem.random}
-    names = {target: name for name, target in problems.CATALOGUE.items()}
-    name = names.get(f"{kind.__module__}:{kind.__qualname__}")
-    plan = data.plan_of(
-        f"problem:{name}" if name else f"{inspect.getfile(kind)}:{kind.__qualname__}",
-        row.data.count,
-        resolution=row.data.resolution,
-        seed=row.data.seed,
-        splits={"train": row.data.count},
-        values=values,
-    )
-    data.generate(plan, path, progress=progress)
-    dataset = data.read(path)
-    operator = operators.train(dataset, progress=progress, **row.options)
-    operator.save(path.parent)
-    solution = operator.predict(problem)
-    extra = {
-        "training_s": operator.info["training_s"],
-        "data_s": dataset.info["solve_s"],
-        "history": [(row["epoch"], row["loss"]) for row in operator.history],
-    }
-    return solution, extra
 
 
 def _curve(history: list[tuple[int, float]] | None) -> list[tuple[int, float]] | None:

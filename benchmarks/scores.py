@@ -23,9 +23,6 @@ class Scores:
     by_sample: dict[str, np.ndarray]
     by_frame: np.ndarray | None
 
-    def spreads(self) -> dict[str, dict[str, Any]]:
-        return {name: spread(values) for name, values in self.by_sample.items()}
-
 
 def formulas(data: Dataset) -> dict[str, str]:
     """Metric -> its formula, of all that may apply to predictions of a data set."""

@@ -34,14 +34,6 @@ class Reference(_Strict):
     steps: int = Field(default=50, ge=1)
 
 
-class Data(_Strict):
-    """The data set that a learned operator is trained on."""
-
-    count: int = Field(ge=1)
-    resolution: int = Field(ge=2)
-    seed: int = Field(default=0, ge=0)
-
-
 def _distinct(rows: list[Any]) -> list[Any]:
     """A row's label names its folder."""
     folders = [slug(row.label) for row in rows]
@@ -62,13 +54,6 @@ class Row(_Strict):
     label: str
     options: dict[str, Any] = Field(default_factory=dict)
     quick: dict[str, Any] = Field(default_factory=dict)
-    data: Data | None = None
-
-    @model_validator(mode="after")
-    def _learned_from_something(self) -> Row:
-        if (self.method == "fno") != (self.data is not None):
-            raise ValueError("data = {count, resolution, seed} is for the method fno, which needs it")
-        return self
 
 
 class TaskEntry(_Strict):
@@ -190,7 +175,7 @@ _SECTIONS = {
     "row": Row,
     "reference": Reference,
     "sample": Sample,
-    "data": Data,
+    "data": Samples,
     "set": SetEntry,
     "shifted": Shift,
 }

@@ -159,13 +159,8 @@ def _check_options(row: Row) -> None:
     from variform import solvers
     from variform.cli.settings import check_option
 
-    if row.method not in (allowed := {*solvers.METHODS, "fno"}):
-        raise unknown("method", row.method, allowed)
-    if row.method == "fno":
-        from variform.operators import Settings  # slow
-
-        Settings.of("fno", {**row.options, **row.quick})
-        return
+    if row.method not in solvers.METHODS:
+        raise unknown("method", row.method, solvers.METHODS)
     try:
         options = solvers.options_of(row.method)
     except InputError:
