@@ -16,7 +16,7 @@ CHOICES = {
     "loss": ("relative_l2", "relative_h1", "mse", "none"),
     "schedule": ("cosine", "onecycle", "step", "constant"),
     "optimiser": ("adamw", "adam", "sgd"),
-    "precision": ("32-true", "64-true", "bf16-mixed", "bf16-true"),
+    "precision": ("32-true", "64-true", "bf16-mixed"),
     "scheme": ("euler", "heun", "rk4", "ab2"),
     "augment": ("none", "shifts", "antidiagonal", "dihedral"),
     "keep": ("best", "last"),

@@ -1,6 +1,7 @@
 """Closures: what is learnt beside a known tendency, trainings that begin with others, what is measured of them."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from variform.benchmarks import closure
 from variform.data import Dataset, generate, plan_of
 from variform.data.check import check
 from variform.errors import InputError
-from variform.operators import Settings
+from variform.operators import Settings, launch
 from variform.operators.examples import Examples
 from variform.operators.known import Known
 from variform.operators.learned import integrate
@@ -104,6 +105,34 @@ def test_a_closure_goes_on_on_line_from_one_that_was_trained_off_line(tiers, tmp
     operator.save(tmp_path / "off")
     with pytest.raises(InputError, match=r"start=.* holds other weights than those"):
         operators.train(stored, "pointwise", folder=tmp_path / "on", resume=True, **on_line)
+
+
+def test_an_on_line_training_with_noise_that_was_stopped_goes_on_bit_by_bit(tiers, tmp_path, monkeypatch):
+    stored = data.read(tiers)
+    operators.train(stored, "polynomial", **LEARN).save(tmp_path / "off")
+    given = {**LEARN, "unroll": 3, "ahead": 4, "start": str(tmp_path / "off"), "noise": 0.01, "ema": 0.9}
+    whole, count = operators.train(stored, "polynomial", **given), 0
+
+    def stop(self):
+        nonlocal count
+        count += 1
+        return signal.SIGTERM if count == 5 else 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launch.Asked, "any", stop)
+        with pytest.raises(launch.Stopped, match="SIGTERM"):
+            operators.train(stored, "polynomial", folder=tmp_path, **given)
+    again = operators.train(stored, "polynomial", folder=tmp_path, resume=True, **given)
+    for a, b in zip(again.learned.state_dict().values(), whole.learned.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_closures_are_learnt_in_every_precision(tiers, precision):
+    given = {**LEARN, "unroll": 2, "ahead": 2, "precision": precision, "epochs": 2}
+    operator = operators.train(data.read(tiers), "pointwise", **given)
+    losses = [row["loss"] for row in operator.history]
+    assert losses[1] < losses[0] and all(w.isfinite().all() for w in operator.learned.parameters())
 
 
 def test_a_start_of_another_architecture_is_refused(tiers, tmp_path):
