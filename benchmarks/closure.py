@@ -37,7 +37,7 @@ def valid_time(p: np.ndarray, y: np.ndarray, times: np.ndarray, threshold: float
     Returns:
         (n,): the last time before that, 0 where it is passed at once; the last time of all where it never is.
 
-    Source: Vlachas et al., Neural Networks 126 (2020), 191 (their threshold is 0.5; 0.4 is that of others).
+    Source: Pathak et al., Hybrid forecasting of chaotic processes, Chaos 28 (2018), 041101, with their threshold.
     """
     y = np.asarray(y, dtype=float)
     scale = np.sqrt((y**2).sum(axis=(2, 3)).mean())

@@ -138,11 +138,13 @@ def find(name: str) -> Recipe:
     known = {**RECIPES, **problems.CATALOGUE, **problems.EVOLUTIONS, **problems.SYSTEMS}
     if ".py" not in name and name not in known:
         raise unknown("data set or problem", name, known)
+    if name in problems.SYSTEMS:  # their recipes have their names
+        return RECIPES[name]
     kind = problems.load(name)
     spectral = issubclass(kind, Evolution)
     steps = {"steps": 50, "snapshots": 10} if getattr(kind, "time", None) is not None else {}
     text = " ".join((kind.__doc__ or name).split("\n\n")[0].split())
-    method = "spectral" if spectral else "tiers" if name in problems.SYSTEMS else "fem-batched"
+    method = "spectral" if spectral else "fem-batched"
     return Recipe(name, text, method=method, finer=1 if spectral else 2, **steps)
 
 

@@ -46,6 +46,20 @@ def test_the_stored_coupling_is_the_rest_of_the_rate_of_change_and_the_file_chec
     assert torch.allclose(whole.target - f, differences.target, atol=1e-9)
 
 
+def test_three_tiers_are_made_and_integrated_again(tmp_path):
+    small = {"J": 2.0, "I": 2.0, "spin_up": 0.0}
+    generate(plan_of("lorenz96_three", 2, resolution=4, steps=1000, snapshots=100, values=small), tmp_path / "d.h5")
+    assert {finding.status for finding in check(tmp_path / "d.h5")} == {"passed"}
+    assert data.read(tmp_path / "d.h5").read("coupling").shape == (2, 101, 4)
+
+
+def test_few_variables_and_other_tasks_are_refused(tmp_path):
+    with pytest.raises(InputError, match="resolution, the number of X, must be 4 or more, got 3"):
+        generate(plan_of("lorenz96", 2, resolution=3), tmp_path / "d.h5")
+    with pytest.raises(InputError, match="has no tiers"):
+        generate(plan_of("burgers_1d", 2, method="tiers"), tmp_path / "d.h5")
+
+
 def unsaid(stored):
     """The same without what was exact."""
     return Dataset(
