@@ -49,19 +49,20 @@ def summary(predicted: Tensor, truth: Tensor) -> dict[str, Any]:
     return {"relative_l2": {**found, "n": len(finite), "attempted": len(values)}}
 
 
-def predicted_set(operator: Operator, data: Dataset, predicted: Tensor) -> Dataset:
-    """Predictions (count, T, C, *N) as a data set, with what was given."""
+def predicted_set(operator: Operator, data: Dataset, predicted: Tensor, widths: Tensor | None = None) -> Dataset:
+    """Predictions (count, T, C, *N) as a data set, with what was given; half-widths of bands are fields FIELD_band."""
     channels, evolves = operator.channels, data.times is not None and operator.learned.learn != "solution"
-    outputs = {}
-    begin = 0
-    for name, components in channels.unknowns.items():
-        part = predicted[:, :, begin : begin + components].double().numpy()
-        begin += components
-        part = np.moveaxis(part, 2, -1).reshape(*part.shape[:2], *part.shape[3:], *data.fields[name].shape)
-        outputs[name] = part if evolves else part[:, 0]
-    inputs = {name: data.read(name) for name in channels.given}
+    outputs: dict[str, np.ndarray] = {}
     infos = {name: data.fields[name] for name in channels.given}
-    infos |= {name: replace(data.fields[name], time_varying=evolves) for name in outputs}
+    for ending, values in (("", predicted), ("_band", widths)):
+        begin = 0
+        for name, components in channels.unknowns.items() if values is not None else ():
+            part = values[:, :, begin : begin + components].double().numpy()
+            begin += components
+            part = np.moveaxis(part, 2, -1).reshape(*part.shape[:2], *part.shape[3:], *data.fields[name].shape)
+            outputs[name + ending] = part if evolves else part[:, 0]
+            infos[name + ending] = replace(data.fields[name], time_varying=evolves)
+    inputs = {name: data.read(name) for name in channels.given}
     times = None
     if evolves:
         frames, stride = operator.learned.frames, operator.settings.stride
@@ -80,20 +81,32 @@ def predicted_set(operator: Operator, data: Dataset, predicted: Tensor) -> Datas
 
 
 def draw_samples(
-    operator: Operator, data: Dataset, predicted: Tensor, truth: Tensor, path: Path, channel: int = 0
+    operator: Operator,
+    data: Dataset,
+    predicted: Tensor,
+    truth: Tensor,
+    path: Path,
+    channel: int = 0,
+    *,
+    worst: bool = False,
 ) -> Path:
-    """The best, the median and the worst sample, of the first component."""
-    from variform.figures.predictions import draw_predictions
+    """The best, the median and the worst sample, or the three worst ones, of one component."""
+    from variform.figures.predictions import draw_on_meshes, draw_predictions
 
     values = relative_l2(predicted.double(), truth.double()).numpy()
     order = np.argsort(np.where(np.isfinite(values), values, np.inf))
     places = {"best": order[0], "median": order[(len(order) - 1) // 2], "worst": order[-1]}
-    chosen = list(places.values()) if len(order) > 2 else order.tolist()
-    names = list(places) if len(order) > 2 else ["sample"] * len(order)
-    labels = [f"{n}, {values[i]:.2e}" for n, i in zip(names, chosen, strict=True)]
+    if worst or len(order) < 3:
+        places = {f"sample {i}": i for i in order[:-4:-1].tolist()}
+    chosen = list(places.values())
+    labels = [f"{n}, {values[i]:.2e}" for n, i in places.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = [part[chosen][:, :, channel].double().numpy() for part in (truth, predicted)]
     name = next(iter(operator.channels.unknowns))
+    if not data.coordinates:
+        meshes = [data.source.mesh(int(i)) for i in chosen]
+        last = [[u[-1, : len(mesh.points)] for u, mesh in zip(part, meshes, strict=True)] for part in shown]
+        return draw_on_meshes(meshes, *last, path, labels=labels, title=name)
     return draw_predictions(data.coordinates, *shown, path, labels=labels, title=name)
 
 

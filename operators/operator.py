@@ -13,13 +13,14 @@ from torch import Tensor
 from variform.data.dataset import Dataset
 from variform.errors import InputError
 from variform.grid import GridSolution
+from variform.mesh import Mesh
 from variform.operators.checkpoint import read_tensors, write_tensors
-from variform.operators.examples import INSIDE, Batch, Channels, Examples
+from variform.operators.examples import INSIDE, Batch, Channels, Examples, edges_of
 from variform.operators.learned import Learned
 from variform.operators.settings import Settings
 from variform.problem import Problem
 from variform.runs import read_record, write_json
-from variform.solution import Stopwatch
+from variform.solution import Solution, Stopwatch
 from variform.task import Task, evaluate
 
 TENSORS, RECORD = "operator.pt", "operator.json"
@@ -68,19 +69,31 @@ class Operator:
         """Predictions (B, T, C, *N) for examples, as many frames as they have targets unless said otherwise."""
         return self.learned.rollout(batch, batch.target.shape[1] if steps is None else steps)
 
-    def predict(self, task: Task, *, resolution: int | None = None, steps: int | None = None) -> GridSolution:
-        """The solution of one instance on a uniform grid, by default that of the training set.
+    def predict(
+        self,
+        task: Task,
+        *,
+        resolution: int | None = None,
+        steps: int | None = None,
+        mesh: Mesh | int | None = None,
+    ) -> Solution:
+        """The solution of one instance, on a uniform grid or on a mesh, as it was trained.
 
         Args:
-            resolution: points along each axis.
+            resolution: points along each axis of the grid, by default those of the training set.
             steps: frames, of an evolution that was learnt from one frame.
+            mesh: of an operator trained on meshes: a mesh, or cells a side of the problem's own domain. The solution
+                has its values at the points: linear on straight cells, of second order on those of second order.
 
         Raises:
-            InputError: the task lacks an input of the network, or the network needs several frames.
+            InputError: the task lacks an input of the network, the network needs several frames, or it was trained on
+                what is not asked for.
         """
+        if mesh is not None:
+            return self._on_mesh(task, mesh)
         watch = Stopwatch()
         axes = self._axes(resolution)
-        batch = self._given(task, axes)
+        batch = self._given(task, np.stack(np.meshgrid(*axes, indexing="ij")))
         count = 1 if self.learned.learn == "solution" else steps or self.settings.ahead
         with watch("predict"):
             predicted = self(batch, count)[0].double().cpu().numpy()
@@ -99,18 +112,45 @@ class Operator:
             periodic=all(self.info["periodic"]),
             mesh=task.geometry(task.p).mesh(len(axes[0]) - 1) if isinstance(task, Problem) else None,
             cost=watch.cost(parameters=self.num_parameters),
-            discretization={
-                "network": self.settings.network,
-                **self.settings.options,
-                "training": {k: self.info[k] for k in ("samples", "epochs", "training_s", "grid", "data")},
-                "seed": self.settings.seed,
-                "resolution": len(axes[0]),
-            },
+            discretization={**self._discretization, "resolution": len(axes[0])},
         )
+
+    def _on_mesh(self, task: Task, mesh: Mesh | int) -> Solution:
+        from variform.operators.nodal import mesh_of, solution_at_points
+
+        if self.info["grid"]:
+            raise InputError("the operator was trained on a grid: choose a resolution, and not a mesh")
+        if not isinstance(task, Problem) or task.time is not None:
+            raise InputError(f"{task.name}: only stationary problems with a weak form are predicted on meshes")
+        watch, mesh = Stopwatch(), mesh_of(task, mesh)
+        batch = self._given(task, mesh.points.T, edges_of(mesh.nodes))
+        with watch("predict"):
+            predicted = self(batch, 1)[0].double().cpu().numpy()
+        values = {name: part[0] for name, part in self._by_field(predicted).items()}
+        about = {**self._discretization, "cells": len(mesh.cells), "cell_type": mesh.cell_type, "degree": mesh.order}
+        return solution_at_points(task, mesh, values, watch.cost(parameters=self.num_parameters), about)
+
+    @property
+    def _discretization(self) -> dict[str, Any]:
+        return {
+            "network": self.settings.network,
+            **self.settings.options,
+            "training": {k: self.info[k] for k in ("samples", "epochs", "training_s", "grid", "data")},
+            "seed": self.settings.seed,
+        }
+
+    def grid(self, resolution: int | None = None) -> Tensor:
+        """Coordinates in the unit box, (1, dim, *N)."""
+        return self._scaled(np.stack(np.meshgrid(*self._axes(resolution), indexing="ij")))
+
+    def _scaled(self, x: np.ndarray) -> Tensor:
+        """Coordinates (dim, *N) [m] in the unit box, (1, dim, *N)."""
+        lower, upper = (np.reshape(c, (-1, *[1] * (x.ndim - 1))) for c in (self.channels.lower, self.channels.upper))
+        return torch.as_tensor(((x - lower) / (upper - lower))[None], dtype=self.dtype)
 
     def _axes(self, resolution: int | None) -> list[np.ndarray]:
         if not self.info["grid"]:
-            raise InputError("the operator was trained on meshes: predict from a data file")
+            raise InputError("the operator was trained on meshes: choose a mesh, or predict from a data file")
         return [
             np.linspace(a, b, resolution or n, endpoint=not wraps)
             for a, b, n, wraps in zip(
@@ -118,31 +158,29 @@ class Operator:
             )
         ]
 
-    def _given(self, task: Task, axes: list[np.ndarray]) -> Batch:
-        """One example of an instance, its fields evaluated on the grid."""
-        grid = np.stack(np.meshgrid(*axes, indexing="ij"))
+    def _given(self, task: Task, x: np.ndarray, edges: np.ndarray | None = None) -> Batch:
+        """One example of an instance, its fields evaluated at the points x (dim, *N) of a grid or a mesh."""
         wanted = [n for n in (*self.channels.given, *self.channels.numbers) if n != INSIDE]
         missing = [name for name in wanted if name not in task.values]
         if missing:
             raise InputError(f"{task.name} has no parameter {missing[0]!r}, an input of this network")
         if self.info["inside"]:
             raise InputError("the operator was trained on domains in a box: predict from a data file")
-        static = np.stack([evaluate(task.values[name], grid) for name in wanted]) if wanted else grid[:0]
+        static = np.stack([evaluate(task.values[name], x) for name in wanted]) if wanted else x[:0]
         if self.learned.frames > 1:
             raise InputError(f"the operator starts from {self.learned.frames} frames: predict from a data file")
         frames = None
         if self.learned.frames:
-            start = np.asarray(_initial(task, grid), dtype=float).reshape(1, 1, -1, *grid.shape[1:])
+            start = np.asarray(_initial(task, x), dtype=float).reshape(1, 1, -1, *x.shape[1:])
             frames = torch.as_tensor(start, dtype=self.dtype)
-        lower, upper = (np.reshape(c, (-1, *[1] * len(axes))) for c in (self.channels.lower, self.channels.upper))
         return Batch(
             samples=torch.zeros(1, dtype=torch.long),
             static=torch.as_tensor(static[None], dtype=self.dtype),
             frames=frames,
-            target=torch.zeros(1, 1, self.channels.components, *grid.shape[1:], dtype=self.dtype),
+            target=torch.zeros(1, 1, self.channels.components, *x.shape[1:], dtype=self.dtype),
             inside=None,
-            x=torch.as_tensor(((grid - lower) / (upper - lower))[None], dtype=self.dtype),
-            edges=None,
+            x=self._scaled(x),
+            edges=None if edges is None else torch.as_tensor(edges),
         )
 
     def _by_field(self, values: np.ndarray) -> dict[str, np.ndarray]:

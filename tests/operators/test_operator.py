@@ -1,5 +1,6 @@
 """A trained operator: files that hold it whole, predictions of new instances at any resolution."""
 
+import itertools
 import json
 
 import numpy as np
@@ -121,3 +122,16 @@ def test_damaged_and_missing_files_are_refused(operator, tmp_path):
             operators.load(tmp_path)
     record.write_text(said)
     assert operators.load(tmp_path).settings == operator.settings
+
+
+def test_a_network_on_a_grid_predicts_on_no_mesh(operator):
+    with pytest.raises(InputError, match="was trained on a grid: choose a resolution"):
+        operator.predict(DARCY.sample(0, 0), mesh=8)
+
+
+def test_predictions_converge_under_refinement(operator):
+    """With the resolution of the grid, at first order or better: the Fourier coefficients are those of the function."""
+    instance, x = DARCY.sample(0, 1), np.random.default_rng(0).random((2, 100))
+    found = [operator.predict(instance, resolution=points).at(x) for points in (17, 33, 65, 129)]
+    steps = [np.linalg.norm(b - a) for a, b in itertools.pairwise(found)]
+    assert steps[1] < 0.6 * steps[0] and steps[2] < 0.6 * steps[1]

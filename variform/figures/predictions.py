@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from variform.figures.page import BLUE, axes_at, page, save
+from variform.figures.page import BLUE, axes_at, colour_bar, page, place, save
+from variform.figures.values import DIVERGING, SEQUENTIAL, Scale, checked, largest_of, limits
+from variform.mesh import Mesh
 
 SIDE, GAP, BAR, LEFT, BOTTOM, TOP = 210, 20, 84, 92, 30, 56  # pixels; a colour bar with its numbers takes BAR
+BODY, WIDE_BAR = 250, 104  # the same of bodies on meshes
 ORANGE = "#D55E00"
 
 
@@ -39,10 +42,80 @@ def draw_predictions(
         for row, (y, p) in enumerate(zip(truth, predicted, strict=True)):
             bottom = BOTTOM + (len(truth) - 1 - row) * (SIDE + BOTTOM)
             (_lines if lines else _images)(figure, axes, y, p, bottom, labels[row], times, row == 0)
-        if title:
-            w, h = figure.get_size_inches() * figure.dpi
-            figure.text(LEFT / w, 1 - 14 / h, title, parse_math=False, fontsize=13, va="top")
+        _titled(figure, title)
         return save(figure, path)
+
+
+def draw_on_meshes(
+    meshes: Sequence[Mesh],
+    truth: Sequence[np.ndarray],
+    predicted: Sequence[np.ndarray],
+    path: Path,
+    *,
+    labels: Sequence[str],
+    title: str = "",
+) -> Path:
+    """The same of scalars at the points of meshes, in the plane or in space; on a line as curves.
+
+    Args:
+        meshes: one a row; truth, predicted: at their points, (points,) each.
+    """
+    from variform.figures.render import render
+
+    if meshes[0].dim == 1:
+        return _rows_of_curves(meshes, truth, predicted, path, labels, title)
+    rows = []
+    for mesh, y, p in zip(meshes, truth, predicted, strict=True):
+        y, p = checked(mesh, y, "truth"), checked(mesh, p, "prediction")
+        shared, largest = Scale(*limits(y, p), SEQUENTIAL), largest_of(p - y)
+        scales = [shared, shared, Scale(-largest, largest, DIVERGING)]
+        shown = zip((y, p, p - y), scales, strict=True)
+        rows.append(([render(mesh, u, scale, box=(BODY, BODY), arrows=False) for u, scale in shown], scales))
+    width = LEFT + 3 * (BODY + GAP) + 2 * WIDE_BAR
+    with page(width, TOP + len(rows) * (BODY + BOTTOM)) as figure:
+        for row, (pictures, scales) in enumerate(rows):
+            bottom = BOTTOM + (len(rows) - 1 - row) * (BODY + BOTTOM)
+            _bodies(figure, pictures, scales, bottom, labels[row], ("truth", "prediction", "error") if not row else "")
+        _titled(figure, title)
+        return save(figure, path)
+
+
+def _bodies(figure, pictures, scales, bottom, label, names) -> None:  # type: ignore[no-untyped-def]
+    x, height = LEFT, figure.get_size_inches()[1] * figure.dpi
+    figure.text(
+        0.6 * LEFT / (figure.get_size_inches()[0] * figure.dpi),
+        (bottom + BODY / 2) / height,
+        label,
+        rotation=90,
+        fontsize=9,
+        va="center",
+        parse_math=False,
+    )
+    for i, (picture, scale) in enumerate(zip(pictures, scales, strict=True)):
+        part = place(figure, picture, x, bottom + (BODY - picture.height) // 2, "")
+        if names:
+            part.set_title(names[i], fontsize=11, pad=6, loc="center")
+        x += BODY + GAP
+        if i:
+            colour_bar(figure, scale, x - GAP + 8, bottom, BODY, "")
+            x += WIDE_BAR
+
+
+def _rows_of_curves(meshes, truth, predicted, path, labels, title) -> Path:  # type: ignore[no-untyped-def]
+    width = LEFT + 2 * (SIDE + GAP) + BAR
+    with page(width, TOP + len(meshes) * (SIDE + BOTTOM)) as figure:
+        for row, (mesh, y, p) in enumerate(zip(meshes, truth, predicted, strict=True)):
+            order, bottom = np.argsort(mesh.points[:, 0]), BOTTOM + (len(meshes) - 1 - row) * (SIDE + BOTTOM)
+            x = mesh.points[order, 0]
+            _lines(figure, [x], y[order][None], p[order][None], bottom, labels[row], None, row == 0)
+        _titled(figure, title)
+        return save(figure, path)
+
+
+def _titled(figure, title) -> None:  # type: ignore[no-untyped-def]
+    if title:
+        w, h = figure.get_size_inches() * figure.dpi
+        figure.text(LEFT / w, 1 - 14 / h, title, parse_math=False, fontsize=13, va="top")
 
 
 def _lines(figure, axes, y, p, bottom, label, times, first) -> None:  # type: ignore[no-untyped-def]
