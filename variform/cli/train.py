@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="Name of a network: fno, transolver, unet, deeponet, ...")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a network: fno, transolver, unet, deeponet, ...; uqno: a band about one's errors."
+        ),
+    ],
     data: Annotated[Path, typer.Argument(help="The data set: any file that `variform data info` reads.")],
     settings: Annotated[
         list[str] | None,
@@ -44,6 +49,14 @@ def train(
     if device not in (devices := ("auto", "cpu", "cuda")):
         raise unknown("device", device, devices)
     given = _given("--set", settings)
+    if model == "uqno":
+        from variform.cli.band import train_band
+
+        if submit or slurm:
+            raise InputError("uqno trains here: --submit and --slurm are for networks")
+        _check_data(data)
+        train_band(data, given, out, resume=resume, device=device, on=on, json=json)
+        return
     before = _record_of(out) if resume else None
     chosen = Settings.of(model, {**(_stored(before, model) if before else {}), **given})
     _check_data(data)

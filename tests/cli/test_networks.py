@@ -1,0 +1,83 @@
+"""Training, predicting, bands and export from the command line."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from variform import data, operators
+from variform.data import Dataset
+from variform.operators.uncertainty import load_band
+
+N, SMALL = 17, ("--set", "modes=3", "--set", "width=6", "--set", "depth=1", "--set", "epochs=3")
+
+
+@pytest.fixture
+def samples(tmp_path):
+    """Fields of a wave, and a map of them with noise that grows along x."""
+    rng, line = np.random.default_rng(0), np.linspace(0, 1, N)
+    x, y = np.meshgrid(line, line, indexing="ij")
+    a = 1 + rng.uniform(-0.5, 0.5, (60, 1, 1)) * np.sin(np.pi * x) * y
+    u = x * np.log(a) + y + 0.1 * x * rng.standard_normal(a.shape)
+    splits = {"train": np.arange(20), "valid": np.arange(20, 40), "test": np.arange(40, 60)}
+    path = tmp_path / "d.h5"
+    data.write(path, Dataset.of("Wave", (line, line), {"a": a}, {"u": u}, splits=splits))
+    return path
+
+
+def run_of(variform, samples, folder, *words):
+    result = variform("train", "fno", str(samples), *SMALL, *words, "--out", str(folder))
+    assert (result.code, result.err) == (0, ""), result.err
+    return folder
+
+
+def test_a_band_is_trained_measured_and_predicts(variform, samples, tmp_path):
+    base = run_of(variform, samples, tmp_path / "R")
+    words = ["uqno", str(samples), "--set", f"base={base}", "--set", "epochs=3", "--set", "delta=0.2"]
+    result = variform("train", *words, "--out", str(tmp_path / "U"))
+    assert (result.code, result.err) == (0, "") and "90% of the points in 80% of the samples" in result.out
+    record = json.loads((tmp_path / "U" / "run.json").read_text())
+    assert record["status"] == "done" and record["metrics"]["band"]["chosen_on_it"]
+    assert record["metrics"]["test"]["coverage"]["samples"] >= 0.5
+    assert record["settings"]["options"] == {"modes": 3, "width": 6, "depth": 1}
+    again = variform("train", *words, "--out", str(tmp_path / "U"), "--resume")
+    assert again.code == 0 and "guaranteed" in again.out
+    out = tmp_path / "P"
+    result = variform("predict", str(tmp_path / "U"), str(samples), "--split", "test", "--out", str(out))
+    assert result.code == 0 and "of the points" in result.out
+    written = data.read(out / "predictions.h5")
+    band, held = load_band(tmp_path / "U"), data.read(samples).part("test")
+    predicted, widths, _ = band.predictions(held)
+    assert np.allclose(written.read("u"), predicted[:, 0, 0]) and np.allclose(written.read("u_band"), widths[:, 0, 0])
+
+
+def test_a_band_without_its_base_is_refused_in_one_line(variform, samples, tmp_path):
+    for words, said in (
+        ((), "uqno puts a band about the predictions of a trained network: name its run folder, --set base=RUN"),
+        (("--set", "base=nowhere"), "nowhere is no run folder"),
+        (("--submit",), "uqno trains here"),
+    ):
+        result = variform("train", "uqno", str(samples), *words, "--out", str(tmp_path / "U"))
+        assert result.code == 2 and said in result.err and result.err.count("\n") == 1
+        assert not (tmp_path / "U").exists()
+
+
+def test_a_network_is_exported(variform, samples, tmp_path):
+    base, file = run_of(variform, samples, tmp_path / "R"), tmp_path / "network.pt2"
+    result = variform("predict", str(base), "--export", str(file))
+    assert result.code == 0 and "(batch, 1, 17 x 17): a" in result.out
+    operator = operators.load(base)
+    batch = operator.examples(data.read(samples)).__getitems__([0, 1])
+    found = torch.export.load(file).module()(batch.static)
+    assert torch.allclose(found, operator(batch)[:, 0], rtol=1e-6, atol=1e-7)
+    for words, said in (
+        ((), "name what to predict, INPUT"),
+        (("--export", str(file)), "is there already: choose another name"),
+        ((str(samples), "--export", str(tmp_path / "b.pt2")), "leave out INPUT"),
+        (("poisson", "--resolution", "9", "--mesh", "9"), "leave one of them out"),
+        (("poisson", "--mesh", "9"), "was trained on a grid"),
+        ((str(samples), "--mesh", "9"), "--mesh is for problems"),
+    ):
+        result = variform("predict", str(base), *words)
+        assert result.code == 2 and said in result.err and result.err.count("\n") == 1, result.err
