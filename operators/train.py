@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +21,11 @@ from variform.operators import checkpoint, launch, symmetry
 from variform.operators.examples import INSIDE, Batch, Examples, Scale, periodic
 from variform.operators.learned import Learned
 from variform.operators.losses import LOSSES, relative_l2
-from variform.operators.operator import TENSORS, Operator, load
+from variform.operators.operator import Operator
+from variform.operators.optimisation import Swapped, optimiser, rate, without_nvml
 from variform.operators.physics import WeakResidual
 from variform.operators.settings import Settings
+from variform.operators.start import first_line, start_from, tensors_of, value_of
 from variform.runs import atomic
 
 Progress = Callable[[float, str], None]
@@ -70,8 +69,7 @@ def train(
         training = Training(fabric, data, settings, folder, progress)
         if resume:
             training.restore()
-        with _without_nvml():
-            training.run(asked)
+        training.run(asked)
         return training.operator()
 
 
@@ -100,11 +98,11 @@ class Training:
 
     def __init__(self, fabric: Any, data: Dataset, settings: Settings, folder: Path | None, progress: Progress) -> None:
         self.fabric, self.settings, self.folder, self.progress = fabric, settings, folder, progress
-        self.data, self.state, self.start = data, State(), time.perf_counter()
+        self.data, self.state = data, State()
         self.dtype = torch.float64 if settings.precision == "64-true" else torch.float32
         self.examples, self.measured = self._examples()
         first, channels = self.examples.data, self.examples.channels
-        self.residual = WeakResidual(first, fabric.device) if settings.residual else None
+        self.residual = WeakResidual(first, fabric.device, settings.residual_loss) if settings.residual else None
         symmetry.check(settings.augment, first.grid, periodic(first))
         torch.manual_seed(settings.seed)
         self.learned = Learned(
@@ -120,10 +118,12 @@ class Training:
         if self.residual is not None:
             self.learned.hold(self.residual.prescribed((channels.components, *first.grid)).to(self.dtype))
         self._set_scales()
-        self.start_digest = self._start_from(Path(settings.start)) if settings.start else None
+        self.start_digest = None
+        if settings.start:
+            self.start_digest = start_from(Path(settings.start), self.learned, channels)
         if self.learned.known is not None:
             self.learned.known.values.copy_(self.examples.known.values)
-        self.optimiser = _optimiser(self.learned, settings)
+        self.optimiser = optimiser(self.learned, settings)
         self.network, self.optimiser = fabric.setup(self.learned, self.optimiser)
         if fabric.world_size == 1 and settings.precision in ("32-true", "64-true"):
             self.network = self.learned  # Fabric's wrapper converts nothing, which takes time
@@ -161,33 +161,9 @@ class Training:
         if self.learned.frames:
             self.learned.set_scale("frames", Scale.of([part.frames.flatten(0, 1) for part in parts]))
 
-    def _start_from(self, folder: Path) -> str:
-        """Weights and scales of another training; returns the digest of their file.
-
-        Raises:
-            InputError: there are none, or they are of another architecture.
-        """
-        other, s = load(folder), self.settings
-        shape = {"network", "frames", "closure", *s.options, *other.settings.options}
-        changed = [key for key in s.differences(other.settings) if key in shape]
-        said = [f"{key} {_value(other.settings, key)} -> {_value(s, key)}" for key in changed]
-        if other.learned.learn != self.learned.learn:
-            said.append(f"learn {other.learned.learn} -> {self.learned.learn}")
-        for kind in ("given", "numbers", "unknowns"):
-            if (theirs := getattr(other.channels, kind)) != (mine := getattr(self.examples.channels, kind)):
-                said.append(f"{kind} {', '.join(theirs) or 'none'} -> {', '.join(mine) or 'none'}")
-        try:
-            if not said:
-                self.learned.load_state_dict(_tensors(other.learned))
-        except RuntimeError as error:
-            said.append(_first_line(error))
-        if said:
-            raise InputError(f"start={folder} has another architecture ({'; '.join(said)}): train from one like it")
-        with open(folder / TENSORS, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
     # The loop
 
+    @without_nvml()
     def run(self, asked: launch.Asked) -> None:
         """All epochs that are left."""
         s, state = self.settings, self.state
@@ -343,12 +319,12 @@ class Training:
     # What is kept
 
     def _averaged(self) -> Any:
-        return _Swapped(list(self.learned.network.parameters()), self.average)
+        return Swapped(list(self.learned.network.parameters()), self.average)
 
     def _weights(self) -> dict[str, Tensor]:
         """Those that predict now."""
         with self._averaged():
-            return {name: w.detach().clone() for name, w in _tensors(self.learned).items()}
+            return {name: w.detach().clone() for name, w in tensors_of(self.learned).items()}
 
     def save(self) -> None:
         """Write the state, by the first process."""
@@ -359,7 +335,7 @@ class Training:
         total = sum(launch.gathered(self.fabric, self.state.total))
         if self.fabric.global_rank == 0:
             s, state = self.settings, self.state
-            tensors = {f"network.{k}": v for k, v in _tensors(self.learned).items()}
+            tensors = {f"network.{k}": v for k, v in tensors_of(self.learned).items()}
             tensors |= {f"optimiser.{k}": v for k, v in checkpoint.optimiser_tensors(self.optimiser).items()}
             tensors |= {f"average.{i}": w for i, w in enumerate(self.average or [])}
             tensors |= {f"best.{k}": v for k, v in (self.best or {}).items()}
@@ -382,7 +358,7 @@ class Training:
         tensors, record = found
         before = Settings(**record["settings"])
         if changed := self.settings.differences(before):
-            said = ", ".join(f"{k} {_value(before, k)} -> {_value(self.settings, k)}" for k in changed)
+            said = ", ".join(f"{k} {value_of(before, k)} -> {value_of(self.settings, k)}" for k in changed)
             raise InputError(f"{self.folder} was trained with other settings ({said}): resume with the same ones")
         if record["data"] != identity(self.data):
             raise InputError(
@@ -397,7 +373,7 @@ class Training:
         try:
             self.learned.load_state_dict(part("network"))
         except RuntimeError as error:
-            raise InputError(f"the checkpoint in {self.folder} is of another network: {_first_line(error)}") from None
+            raise InputError(f"the checkpoint in {self.folder} is of another network: {first_line(error)}") from None
         device = self.fabric.device
         checkpoint.restore_optimiser(self.optimiser, {k: v.to(device) for k, v in part("optimiser").items()})
         if self.average is not None:
@@ -456,61 +432,6 @@ class Training:
         return Operator(self.learned.eval().cpu(), self.examples.channels, self.state.history, info)
 
 
-@contextmanager
-def _without_nvml() -> Iterator[None]:
-    """Fabric has torch ask NVML whether there are GPUs, which Adam does in each step: 0.3 ms where there are none."""
-    before = os.environ.pop(key := "PYTORCH_NVML_BASED_CUDA_CHECK", None)
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[key] = before
-
-
-class _Swapped:
-    """Other values in place of parameters while it lasts; nothing where there are none."""
-
-    def __init__(self, parameters: list[Tensor], others: list[Tensor] | None) -> None:
-        self.parameters, self.others = parameters, others
-
-    def __enter__(self) -> None:
-        self._swap()
-
-    def __exit__(self, *error: object) -> None:
-        self._swap()
-
-    def _swap(self) -> None:
-        for parameter, other in zip(self.parameters, self.others or [], strict=False):
-            parameter.data, other.data = other.data, parameter.data
-
-
-def rate(settings: Settings, done: float, epoch: int) -> float:
-    """The learning rate over its greatest, when a part `done` of all steps is."""
-    s = settings
-    if s.warmup and done < s.warmup:
-        return done / s.warmup
-    done = (done - s.warmup) / (1 - s.warmup)
-    if s.schedule == "cosine":
-        return (1 + math.cos(math.pi * done)) / 2
-    if s.schedule == "onecycle":  # Smith and Topin 2018, with torch's defaults
-        low, end = 1 / 25, 1 / 25e4
-        if done < 0.3:
-            return 1 + (low - 1) * (1 + math.cos(math.pi * done / 0.3)) / 2
-        return end + (1 - end) * (1 + math.cos(math.pi * (done - 0.3) / 0.7)) / 2
-    return 0.5 ** (epoch // s.halve) if s.schedule == "step" else 1.0
-
-
-def _optimiser(learned: Learned, settings: Settings) -> torch.optim.Optimizer:
-    weights, s = list(learned.network.parameters()), settings
-    if s.optimiser == "sgd":
-        return torch.optim.SGD(weights, lr=s.learning_rate, momentum=0.9, weight_decay=s.weight_decay)
-    kind = torch.optim.AdamW if s.optimiser == "adamw" else torch.optim.Adam
-    # One kernel for all weights; torch has none for complex ones.
-    parts = {fused: [w for w in weights if w.is_floating_point() == fused] for fused in (True, False)}
-    groups = [{"params": part, "fused": fused} for fused, part in parts.items() if part]
-    return kind(groups, lr=s.learning_rate, weight_decay=s.weight_decay)
-
-
 def identity(data: Dataset) -> dict[str, Any]:
     """By which data are known again."""
     return {"name": data.name, "samples": len(data), "digest": data.info.get("digest")}
@@ -519,11 +440,6 @@ def identity(data: Dataset) -> dict[str, Any]:
 def hash_of(*numbers: int) -> int:
     """A seed for each tuple of numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _tensors(module: torch.nn.Module) -> dict[str, Tensor]:
-    """The state without what some libraries put beside it."""
-    return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
 
 
 def _size_gb(data: Dataset) -> float:
@@ -536,12 +452,3 @@ def _size_gb(data: Dataset) -> float:
 
 def _as_it_is(batch: Batch) -> Batch:
     return batch
-
-
-def _value(settings: Settings, key: str) -> Any:
-    return {**settings.json(), **settings.options}.get(key)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[1] if len(lines) > 1 else lines[0]
