@@ -1,4 +1,4 @@
-"""The weak form as a loss: 1/2 r^T A0^-1 r of what a network predicts, with the form that lies in the data file."""
+"""The weak form as a loss: r^T A0^-1 r of what a network predicts, with the form that lies in the data file."""
 
 from __future__ import annotations
 
@@ -27,25 +27,31 @@ TOGETHER = 32
 
 
 class WeakResidual:
-    """Half the squared dual norm of the residual of grid functions, sample by sample.
+    """The dual norm of the residual of grid functions, or half its square, sample by sample.
 
     A grid function is the multilinear interpolant of its values, as a function on the file's finer mesh: its residual
     is taken there, with the coefficients as they are on that mesh, against the test functions that are such
     interpolants too. So the minimum is the Galerkin solution of the grid with exact coefficients. Prescribed values
     are put in their places first. For linear forms the matrices of all samples on the grid are made once.
 
+    The inner product A0 of the dual norm is the mean operator of the samples, which is also what preconditions their
+    solves. Both kinds have one minimum; the norm goes on falling where its square is small already: on two-phase flow
+    (10 or 5, 29^2 points, 300 samples, 16 epochs) it left half of the error.
+
     Args:
         data: a part of a data file of ours, of a stationary problem on a box.
         device: where predictions lie.
+        kind: "norm", over that at u = 0; or "half_square", over its mean at u = 0.
 
     Raises:
-        InputError: the file holds no form, no shared mesh, or a form that is not linear.
+        InputError: the file holds no form, no shared mesh, or a form that is not linear; too many points.
 
     Source: the Riesz map as a preconditioner in Mardal and Winther, Numer. Linear Algebra Appl. 18 (2011) 1.
     """
 
-    def __init__(self, data: Dataset, device: torch.device | str) -> None:
+    def __init__(self, data: Dataset, device: torch.device | str, kind: str = "norm") -> None:
         stored, self._rows = _origin(data)
+        self.kind = kind
         form = stored.json("form")
         if form is None or stored.shared_mesh is None:
             raise InputError(f"{data.name} holds no weak form on one mesh: the residual cannot be a loss")
@@ -62,6 +68,10 @@ class WeakResidual:
         if not self.solver.weak.linearised.constant:
             raise InputError(f"{self.problem.name} is not linear: the residual is a loss for linear forms")
         self.grid = Grid.of(self.solver, data)
+        if (count := np.count_nonzero(self.grid.free)) > MOST_UNKNOWNS:
+            raise InputError(
+                f"the residual is a loss for grids of up to {MOST_UNKNOWNS} free values, these have {count}"
+            )
         self._assemble(stored, torch.device(device))
 
     def _assemble(self, stored: Stored, device: torch.device) -> None:
@@ -84,10 +94,19 @@ class WeakResidual:
         self.held = torch.as_tensor(np.concatenate(held), device=device)
         self.free = torch.as_tensor(grid.free, device=device)
         self._row, self._column = (torch.as_tensor(i, device=device) for i in (self._row, self._column))
-        inner = DualNorm(self.solver).inner
-        A0 = (grid.test.T @ inner.pattern.matrix(inner.values[0].numpy()) @ grid.test).toarray()
-        self.inverse = torch.as_tensor(np.linalg.inv(A0), device=device)
+        self.inverse = torch.as_tensor(np.linalg.inv(self._riesz()), device=device)
         self.scale = float(self._half_norm(self.loads).mean().clamp_min(1e-300))
+
+    def _riesz(self) -> np.ndarray:
+        """A0 on the free values: the mean operator of all samples where that is an inner product, else that of H1."""
+        row, column, free = (i.cpu().numpy() for i in (self._row, self._column, self.free))
+        mean = np.zeros((np.count_nonzero(free), len(free)))
+        mean[row, column] = self.matrices.mean(dim=0).cpu().numpy()
+        mean = mean[:, free]
+        if np.allclose(mean, mean.T, rtol=0, atol=1e-10 * abs(mean).max()) and np.linalg.eigvalsh(mean)[0] > 0:
+            return mean
+        inner, test = DualNorm(self.solver).inner, self.grid.test
+        return (test.T @ inner.pattern.matrix(inner.values[0].numpy()) @ test).toarray()
 
     def prescribed(self, shape: tuple[int, ...]) -> Tensor:
         """Values that all solutions have in common, (C, *N); NaN where they are free.
@@ -106,12 +125,15 @@ class WeakResidual:
         return torch.where(self.free.reshape(u.shape[1:]), u, held)
 
     def __call__(self, u: Tensor, samples: Tensor) -> Tensor:
-        """1/2 r^T A0^-1 r of predictions (B, C, *N) for samples (B,) of the data, over its mean at u = 0; (B,)."""
+        """Of predictions (B, C, *N) for samples (B,) of the data, (B,)."""
         samples = samples.to(self.matrices.device)
         x = self.fixed(u, samples).flatten(1).double()
         change = self.matrices[samples] * x[:, self._column]
-        r = self.loads[samples].index_add(1, self._row, change)
-        return self._half_norm(r) / self.scale
+        half_square = self._half_norm(self.loads[samples].index_add(1, self._row, change))
+        if self.kind == "half_square":
+            return half_square / self.scale
+        # At 0 the root has no slope.
+        return (half_square / self._half_norm(self.loads[samples]).clamp_min(1e-300)).clamp_min(1e-24).sqrt()
 
     def _half_norm(self, r: Tensor) -> Tensor:
         return ((r @ self.inverse) * r).sum(dim=1) / 2

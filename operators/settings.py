@@ -14,6 +14,7 @@ from variform.operators import known, networks
 CHOICES = {
     "learn": ("auto", "solution", "next", "change"),
     "loss": ("relative_l2", "relative_h1", "mse", "none"),
+    "residual_loss": ("norm", "half_square"),
     "schedule": ("cosine", "onecycle", "step", "constant"),
     "optimiser": ("adamw", "adam", "sgd"),
     "precision": ("32-true", "64-true", "bf16-mixed"),
@@ -50,7 +51,8 @@ class Settings:
         clip: largest norm of the gradient; 0: not clipped.
         ema: decay of the exponential moving average of the weights, which is then what predicts; 0: none.
         loss: of predictions against data, the mean over samples; "none": without labels, by the residual alone.
-        residual: weight of 1/2 r^T A0^-1 r, the weak residual in its dual norm; 0: left out.
+        residual: weight of the weak residual in the loss; 0: left out.
+        residual_loss: "norm": its dual norm sqrt(r^T A0^-1 r), relative; "half_square": 1/2 r^T A0^-1 r.
         augment: symmetry of the equation by which every batch is transformed: "shifts" of a torus, "antidiagonal"
             shifts, "dihedral" reflections and exchanges of axes, "none". That the equation has it is for you to know.
         frames, ahead: of evolutions: frames given, and frames predicted of a window.
@@ -89,6 +91,7 @@ class Settings:
     ema: float = 0.0
     loss: str = "relative_l2"
     residual: float = 0.0
+    residual_loss: str = "norm"
     augment: str = "none"
     frames: int = 1
     ahead: int = 1
