@@ -120,7 +120,7 @@ class Comparison:
     def _description(self) -> str:
         d, card = self.entry.data, self.data.info.get("card", {})
         words = f"{d.train} samples to learn from, {d.test} to test."
-        return f"{card.get('description', d.name)}. {words}"
+        return f"{card.get('description', d.name).rstrip('.')}. {words}"
 
     # Networks
 
