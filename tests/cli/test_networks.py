@@ -1,16 +1,32 @@
 """Training, predicting, bands and export from the command line."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
-from variform import data, operators
+from variform import data, meshes, operators
 from variform.data import Dataset
+from variform.data.dataset import FieldInfo
+from variform.mesh import Mesh
 from variform.operators.uncertainty import load_band
+from variform.problems import load as problem_named
 
 N, SMALL = 17, ("--set", "modes=3", "--set", "width=6", "--set", "depth=1", "--set", "epochs=3")
+
+
+@dataclass(frozen=True)
+class OnOneMesh:
+    values: dict
+    shared: Mesh
+
+    def read(self, name, samples, times):
+        return self.values[name][samples]
+
+    def mesh(self, sample):
+        return self.shared
 
 
 @pytest.fixture
@@ -81,3 +97,20 @@ def test_a_network_is_exported(variform, samples, tmp_path):
     ):
         result = variform("predict", str(base), *words)
         assert result.code == 2 and said in result.err and result.err.count("\n") == 1, result.err
+
+
+def test_a_network_of_meshes_predicts_an_instance_on_a_mesh_and_draws_it(variform, tmp_path):
+    mesh = (task := problem_named("poisson")()).geometry(task.p).mesh(4, 1)
+    k = np.array([0.5, 1.0, 1.5])
+    u = mesh.points[:, 1] / k[:, None]
+    infos = {"u": FieldInfo("output")}
+    made = Dataset("Poisson", infos, (), OnOneMesh({"u": u}, mesh), 3, parameters={"conductivity": k})
+    operators.train(made, "transolver", width=8, depth=1, heads=1, slices=4, epochs=2).save(tmp_path / "R")
+    meshes.write(tmp_path / "square.vtu", mesh, {})
+    for name, given in (("A", "6"), ("B", str(tmp_path / "square.vtu"))):
+        out = tmp_path / name
+        result = variform("predict", str(tmp_path / "R"), "poisson", "--mesh", given, "--json", "--out", str(out))
+        assert (result.code, result.err) == (0, "") and json.loads(result.out)["discretization"]["degree"] == 1
+        assert (out / "solution.npz").is_file() and (out / "figures" / "u.png").is_file()
+    result = variform("predict", str(tmp_path / "R"), "--export", str(tmp_path / "f.pt2"))
+    assert result.code == 2 and "only those on grids are exported" in result.err

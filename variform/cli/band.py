@@ -26,8 +26,10 @@ def train_band(
     from variform.cli import output
     from variform.data import readers
     from variform.operators import uncertainty
-    from variform.operators.launch import Stopped
+    from variform.operators.launch import Stopped, world_size
 
+    if world_size() > 1:
+        raise InputError(f"{MODEL} trains in one process")
     before = _before(out) if resume else None
     stated = {**(before["given"] if before else {}), **given}
     base, settings, level, calibrate = _chosen(stated)

@@ -138,7 +138,8 @@ def _instance(
         "cost": asdict(solution.cost),
     }
     if mesh:
-        drawn = solution.plot().save(folder / "figures" / f"{next(iter(operator.channels.unknowns))}.png")
+        name = next(iter(operator.channels.unknowns))
+        drawn = solution.plot(name).save(folder / "figures" / f"{name}.png")
         rows = [("mesh", f"{len(solution.mesh.cells)} cells"), ("picture", str(drawn))]
     else:
         rows = [("grid", " x ".join(map(str, solution.shape)))]
