@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.signal import resample
 
+from variform.benchmarks.closure import no_closure
 from variform.data.dataset import Dataset
 from variform.data.solved import Plan, Population, prepare
 from variform.errors import ComputationError, InputError
@@ -182,10 +184,21 @@ def _spectral(instances: Instances, progress: Progress) -> Solved:
     return _in_batches(instances, run, progress, sum(channels.values()) * points**dim)
 
 
+def _coarse(instances: Instances, progress: Progress) -> Solved:
+    """The known part of a multiscale system alone, without what the unresolved scales do to it."""
+    s = instances.examples.settings
+    rollout = partial(no_closure, instances.test, s.ahead, stride=s.stride)
+    rollout()
+    values, seconds = _timed(rollout)
+    progress(1.0)
+    return Solved(values, seconds, int(np.prod(values.shape[2:])))
+
+
 METHODS: dict[str, Callable[[Instances, Progress], Solved]] = {
     "fem-batched": _fem,
     "fem-meshes": _fem_on_meshes,
     "spectral": _spectral,
+    "coarse": _coarse,
 }
 """Name -> what solves all samples."""
 

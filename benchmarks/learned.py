@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from variform import __version__, data, operators, runs
-from variform.benchmarks import classical
+from variform.benchmarks import classical, closure
 from variform.benchmarks.code import code_digest, stale
 from variform.benchmarks.scores import Scores, formulas, scores, spread
 from variform.benchmarks.suite import Contestant, Samples, SetEntry, Shift, slug
@@ -25,6 +25,7 @@ from variform.errors import ComputationError, InputError
 from variform.forms.describe import strong_text, weak_text
 from variform.operators.checkpoint import RECORD
 from variform.operators.examples import Channels, Examples, resolve
+from variform.operators.known import closures
 from variform.operators.measure import draw_samples, predictions
 from variform.operators.train import CHECKPOINTS
 from variform.problem import Problem
@@ -151,9 +152,13 @@ class Comparison:
 
     def _training(self, contestant: Contestant, given: dict[str, Any]) -> dict[str, Any]:
         """The result of one training, from its folder if it was finished before."""
+        before: dict[str, Any] = {}
+        if contestant.start:
+            begin = self.folder / _name(contestant.start, operators.Settings.of(contestant.method, given))
+            before, given = runs.read_record(begin, RESULT), {**given, "start": str(begin)}
         chosen = operators.Settings.of(contestant.method, given)
         folder = self.folder / _name(contestant.label, chosen)
-        digest = self._digest(chosen.json())
+        digest = self._digest({**chosen.json(), "start": before.get("digest")})
         if (known := self._known(folder, digest)) is not None:
             return known
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,6 +175,7 @@ class Comparison:
             )
             operator.save(folder)
             result |= self._measured(operator, folder)
+            result["cost"]["training_s"] += before.get("cost", {}).get("training_s", 0.0)
             result["status"] = "done"
         except (ComputationError, InputError, MemoryError) as error:
             result |= {"status": "failed" if not isinstance(error, InputError) else "not applicable"}
@@ -192,7 +198,7 @@ class Comparison:
             found = scores(predicted.double().numpy(), truth.double().numpy(), part, times)
             errors[name] = found.by_sample["relative_l2"]
             if name == "test":
-                more = _stored(found, times)
+                more = _stored(found, times) | self._climate(predicted.numpy(), truth.numpy())
                 figure = draw_samples(operator, part, predicted, truth, folder / "samples.png")
                 worst = draw_samples(operator, part, predicted, truth, folder / "worst.png", worst=True)
         labelled = operator.settings.loss != "none"
@@ -210,6 +216,15 @@ class Comparison:
                 "parameters": operator.num_parameters,
             },
         }
+
+    def _climate(self, predicted: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+        """Statistics of the trajectories of a system with a coarse part; nothing of other data."""
+        if not closures(self.data):
+            return {}
+        times = self._times(self.tests["test"], truth.shape[1])
+        found = {f"climate, {name}": value for name, value in closure.climate(predicted, truth).items()}
+        found["valid time"] = float(np.median(closure.valid_time(predicted, truth, times)))
+        return {"quantities": {name: {"value": value} for name, value in found.items()}}
 
     def _data_s(self, operator: operators.Operator) -> float:
         """What the solutions cost that it has learned from."""
@@ -261,6 +276,7 @@ class Comparison:
             "tests": {"test": spread(values)},
             "errors": {"test": values.tolist()},
             **_stored(found, times),
+            **self._climate(solved.values, truth),
             "cost": {"wall_s": solved.seconds / len(test), "dofs": solved.dofs},
         }
 
@@ -305,6 +321,7 @@ class Comparison:
             "tests": tests,
             "scores": {name: spread(_joined(good, "scores", name)) for name in good[0]["scores"]},
             "frames": _by_frame(good),
+            "quantities": good[0].get("quantities", {}),
             "cost": {
                 key: float(np.median([result["cost"][key] for result in good]))
                 for key, value in good[0]["cost"].items()

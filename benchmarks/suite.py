@@ -104,10 +104,14 @@ class Shift(_Strict):
 
 
 class Contestant(_Strict):
-    """A network with the settings of its training, or a classical solver with its discretisation."""
+    """A network with the settings of its training, or a classical solver with its discretisation.
+
+    `start`: the label of a row above, from whose weights a training begins.
+    """
 
     method: str
     label: str
+    start: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
     quick: dict[str, Any] = Field(default_factory=dict)
 
@@ -138,6 +142,9 @@ class SetEntry(_Strict):
     @field_validator("row")
     @classmethod
     def _labels_differ(cls, rows: list[Contestant]) -> list[Contestant]:
+        for i, row in enumerate(rows):
+            if row.start and row.start not in (above := [other.label for other in rows[:i]]):
+                raise ValueError(f"start of {row.label!r} must be the label of a row above, {above}, got {row.start!r}")
         return _distinct(rows)
 
     def reduced(self) -> SetEntry:
