@@ -57,7 +57,6 @@ def main() -> None:
     rates = f"AdamW, rate {RATE} halved every {HALVE} epochs"
     size = f"darcy {RESOLUTION}^2, {TRAIN} samples, batch {BATCH}, {EPOCHS} epochs"
     record["protocol"] = f"FNO {SETTINGS}, {size}, {rates}"
-    )
     record["figures"] = [
         {
             "name": name,
