@@ -112,7 +112,7 @@ class Task:
             result, status, reason = {}, "not applicable", str(error)
         except (ComputationError, MemoryError, FloatingPointError) as error:
             result, status, reason = {}, "failed", str(error)
-        shown = {"method": row.method, "label": row.label, "status": status, "reason": reason}
+        shown = {"method": row.method, "label": row.label, "status": status, "reason": reason, "stale": None}
         shown["command"] = self._command(row)
         entry = {**shown, "metrics": {}, "quantities": {}, "cost": {}, **result, "folder": str(folder.name)}
         record = entry.pop("record", {})
