@@ -1,6 +1,7 @@
 """Training, predicting, bands and export from the command line."""
 
 import json
+import signal
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,24 @@ from variform import data, meshes, operators
 from variform.data import Dataset
 from variform.data.dataset import FieldInfo
 from variform.mesh import Mesh
+from variform.operators import launch
 from variform.operators.uncertainty import load_band
 from variform.problems import load as problem_named
 
+SUITE = """
+title = "A suite of one training"
+
+[[set]]
+name = "tiny"
+title = "Tiny"
+data = { name = "darcy_lognormal", train = 4, valid = 1, test = 1, resolution = 9, mesh = 16 }
+common = { epochs = 2, batch = 2 }
+
+[[set.row]]
+method = "fno"
+label = "FNO"
+settings = { modes = 3, width = 4, depth = 1 }
+"""
 N, SMALL = 17, ("--set", "modes=3", "--set", "width=6", "--set", "depth=1", "--set", "epochs=3")
 
 
@@ -114,3 +130,18 @@ def test_a_network_of_meshes_predicts_an_instance_on_a_mesh_and_draws_it(varifor
         assert (out / "solution.npz").is_file() and (out / "figures" / "u.png").is_file()
     result = variform("predict", str(tmp_path / "R"), "--export", str(tmp_path / "f.pt2"))
     assert result.code == 2 and "only those on grids are exported" in result.err
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_suite_that_is_stopped_while_it_trains_says_so_and_goes_on(variform, tmp_path, monkeypatch, sent, code):
+    (tmp_path / "tiny.toml").write_text(SUITE)
+    words = ["bench", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "B")]
+    with monkeypatch.context() as patch:
+        patch.setattr(launch.Asked, "any", lambda asked: sent)
+        result = variform(*words)
+    assert (result.code, result.err) == (
+        code,
+        f"variform: stopped by {sent.name}, and saved: the same command goes on\n",
+    )
+    again = variform(*words)
+    assert (again.code, again.err) == (0, "") and "FNO" in again.out

@@ -49,6 +49,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except BaseException as error:
             if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # torch's own way to say it
                 leave(OUT_OF_MEMORY, 1)
+            if number := _stopped(error):
+                leave(f"stopped by {error}, and saved: the same command goes on", 128 + number)
             if place := _in_users_file(error):
                 leave(f"{place}: {type(error).__name__}: {error}", 2)
             if num_ranks() == 1:
@@ -61,6 +63,12 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def _terminate(signum: int, frame: Any) -> None:
     raise Terminated
+
+
+def _stopped(error: BaseException) -> int:
+    """The signal by which a training was stopped, its state being saved; 0 where the error is another."""
+    launch = sys.modules.get("variform.operators.launch")  # imports torch: where it was not needed, nothing was trained
+    return error.number if launch is not None and isinstance(error, launch.Stopped) else 0
 
 
 def leave(message: str, code: int) -> NoReturn:
