@@ -289,7 +289,7 @@ class Training:
         state.epoch, state.step, state.total = state.epoch + 1, 0, 0.0
         row = {"epoch": state.epoch, "loss": loss, "valid_relative_l2": error, "learning_rate": learning_rate}
         state.history.append({**row, "seconds": seconds, "samples_s": count / seconds})
-        if error is not None and (state.best is None or error < state.best):
+        if error is not None and error < (math.inf if state.best is None else state.best):  # false of NaN
             state.best, self.best = error, self._weights()
         self._log(state.history[-1])
         share = state.epoch / self.settings.epochs

@@ -1,6 +1,7 @@
 """Training: learning what is learnable, states that go on bit by bit, processes that agree, bad input."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from variform.operators.learned import Learned, integrate
 from variform.operators.losses import relative_h1, relative_l2
 from variform.operators.measure import errors, predictions
 from variform.operators.symmetry import SYMMETRIES
-from variform.operators.train import rate
+from variform.operators.train import Training, rate
 
 SMALL = {"modes": 4, "width": 12, "depth": 2}
 N = 17
@@ -60,6 +61,16 @@ def test_a_small_network_learns_a_smooth_map_and_keeps_its_best_weights(tmp_path
     kept = errors(operator, smooth(36).part("valid"))["relative_l2"]["mean"]
     assert kept == pytest.approx(min(found), rel=1e-5) and min(found) < 0.1
     assert (tmp_path / "history.csv").read_text().count("\n") == 151 and list((tmp_path / "logs").iterdir())
+
+
+def test_an_error_that_is_no_number_does_not_keep_the_weights_of_its_epoch(monkeypatch):
+    found = iter([math.nan, 0.5, math.inf, 0.7])
+    monkeypatch.setattr(Training, "measure", lambda training: next(found))
+    given = {**SMALL, "batch": 4, "schedule": "constant"}
+    kept = operators.train(smooth(), "fno", epochs=4, **given)
+    monkeypatch.setattr(Training, "measure", lambda training: None)
+    second = operators.train(smooth(), "fno", epochs=2, **given)
+    assert kept.info["valid_relative_l2"] == 0.5 and same(state_of(kept), state_of(second))
 
 
 @pytest.mark.parametrize("learn", ["next", "change"])
