@@ -19,7 +19,7 @@ from scipy.signal import resample
 from variform.benchmarks.closure import no_closure
 from variform.data.dataset import Dataset
 from variform.data.solved import Plan, Population, prepare
-from variform.errors import ComputationError, InputError
+from variform.errors import ComputationError, InputError, unknown
 from variform.evolution import Evolution
 from variform.operators.examples import Channels, Examples
 from variform.solution import Cost
@@ -81,6 +81,17 @@ class Instances:
         return first, [first + s.stride * (i + 1) for i in range(s.ahead)]
 
 
+def check(method: str, settings: dict[str, Any]) -> None:
+    """Raise InputError for settings that a method does not have, or lacks."""
+    for key, value in settings.items():
+        if key not in SETTINGS[method]:
+            raise unknown(f"setting of {method}", key, SETTINGS[method])
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise InputError(f"{key} must be a number above 0, got {value!r}")
+    if "mesh" in SETTINGS[method] - settings.keys():
+        raise InputError(f"{method} needs mesh, the cells or points a side")
+
+
 def solve(method: str, instances: Instances, progress: Progress) -> Solved:
     """By a key of `METHODS`.
 
@@ -93,7 +104,7 @@ def solve(method: str, instances: Instances, progress: Progress) -> Solved:
 
 def _fem(instances: Instances, progress: Progress) -> Solved:
     """Finite elements on one mesh, a batch at once."""
-    plan = replace(instances.plan, method="fem-batched", **instances.settings)
+    plan = replace(instances.plan, method="fem-batched", device=device(), **instances.settings)
     solved = prepare(instances.population, plan)
     names, solver = Channels.of(instances.test).unknowns, solved.solver
     if instances.test.times is not None:
@@ -125,7 +136,7 @@ def _fem_on_meshes(instances: Instances, progress: Progress) -> Solved:
             mesh = instance.geometry(instance.p).mesh(plan.mesh)
 
             def once(instance: Any = instance, mesh: Any = mesh) -> tuple[BatchedSolver, Any]:
-                solver = BatchedSolver(instance, mesh, degree=plan.degree)
+                solver = BatchedSolver(instance, mesh, degree=plan.degree, device=device())
                 return solver, solver.solve(rtol=plan.rtol)
 
             with torch.no_grad():
@@ -163,12 +174,11 @@ def _spectral(instances: Instances, progress: Progress) -> Solved:
     start, frames = instances.window
     times, count = instances.test.times, len(frames)
     end, dim = frames[-1], len(instances.test.coordinates)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     channels = Channels.of(instances.test).unknowns
 
     def run(at: Sequence[int]) -> tuple[np.ndarray, float]:
         first = [_channels(instances.test.read(n, at, slice(start, start + 1)), instances.test, n) for n in channels]
-        u0 = torch.as_tensor(_resampled(np.concatenate(first, axis=2)[:, 0], points, dim), device=device)
+        u0 = torch.as_tensor(_resampled(np.concatenate(first, axis=2)[:, 0], points, dim), device=device())
         p = [instance.p for instance in instances.chosen(at)]
         window = (float(times[start]), float(times[end]))
         steps = count * substeps
@@ -187,12 +197,22 @@ def _spectral(instances: Instances, progress: Progress) -> Solved:
 def _coarse(instances: Instances, progress: Progress) -> Solved:
     """The known part of a multiscale system alone, without what the unresolved scales do to it."""
     s = instances.examples.settings
+    if s.frames > 1:
+        raise InputError("method 'coarse' starts from the first frame: give one, frames=1")
     rollout = partial(no_closure, instances.test, s.ahead, stride=s.stride)
     rollout()
     values, seconds = _timed(rollout)
     progress(1.0)
     return Solved(values, seconds, int(np.prod(values.shape[2:])))
 
+
+SETTINGS = {
+    "fem-batched": {"mesh", "degree", "rtol", "batch"},
+    "fem-meshes": {"mesh", "degree", "rtol"},
+    "spectral": {"mesh", "steps", "batch"},
+    "coarse": set(),
+}
+"""What a row of a method may say; `mesh` it must."""
 
 METHODS: dict[str, Callable[[Instances, Progress], Solved]] = {
     "fem-batched": _fem,
@@ -215,6 +235,11 @@ def _in_batches(
         seconds += passed
         progress((i + 1) / len(batches))
     return Solved(np.concatenate(parts), seconds, dofs)
+
+
+def device() -> str:
+    """Where networks predict, and classical solvers solve."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _timed(function: Callable[[], Any]) -> tuple[Any, float]:

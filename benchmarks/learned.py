@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import shutil
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -23,12 +25,13 @@ from variform.data.recipes import find
 from variform.data.solved import Plan, Population
 from variform.errors import ComputationError, InputError
 from variform.forms.describe import strong_text, weak_text
-from variform.operators.checkpoint import RECORD
 from variform.operators.examples import Channels, Examples, resolve
 from variform.operators.known import closures
-from variform.operators.measure import draw_samples, predictions
+from variform.operators.measure import TOGETHER, draw_samples, predictions
 from variform.operators.train import CHECKPOINTS
 from variform.problem import Problem
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float, str], None]
 """(what, fraction done, detail)"""
@@ -37,7 +40,7 @@ CLASSICAL = (
     "classical rows solve the same instances on other discretisations, in batches, from what networks are given; "
     "their time is that of the solve alone"
 )
-RESULT = "result.json"
+RESULT, BEGUN = "result.json", "begun.json"
 RUNS_OF_TIMING = 3
 
 
@@ -56,26 +59,29 @@ class Comparison:
     def __init__(self, entry: SetEntry, folder: Path, progress: Progress, command: str, refresh: bool) -> None:
         self.entry, self.folder, self.progress = entry, folder, progress
         self.command, self.refresh = command, refresh
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = classical.device()
         folder.mkdir(parents=True, exist_ok=True)
         d = entry.data
         splits = {"train": d.train, "valid": d.valid, "test": d.test}
         self.plan = _plan(d, sum(splits.values()), {k: n for k, n in splits.items() if n}, resolution=d.resolution)
+        self.path = self._path(self.plan, "data")
         self.data = self._made(self.plan, "data")
         self.tests = {"test": self.data.part("test")}
         for shift in entry.shifted:
-            first = self.plan.count if not shift.variant else 0  # another law has samples of its own
-            plan = self._shifted(shift, first)
-            self.tests[shift.name] = self._made(plan, shift.name).part("test")
+            self.tests[shift.name] = self._made(self._shifted(shift), shift.name).part("test")
 
-    def _shifted(self, shift: Shift, first: int) -> Plan:
-        d = self.entry.data
+    def _shifted(self, shift: Shift) -> Plan:
+        """Instances after those of the set: the random streams of another law are the same ones."""
+        d, first = self.entry.data, self.plan.count
         resolution = shift.resolution or d.resolution
         return _plan(d, shift.count, {"test": shift.count}, resolution=resolution, variant=shift.variant, first=first)
 
-    def _made(self, plan: Plan, name: str) -> Dataset:
+    def _path(self, plan: Plan, name: str) -> Path:
         digest = hashlib.sha256(json.dumps(plan.json(), sort_keys=True, default=str).encode()).hexdigest()[:12]
-        path = self.folder / f"{slug(name)}-{digest}.h5"
+        return self.folder / f"{slug(name)}-{digest}.h5"
+
+    def _made(self, plan: Plan, name: str) -> Dataset:
+        path = self._path(plan, name)
         label = f"{self.entry.name}: data, {name}"
         data.generate(plan, path, progress=lambda fraction, text: self.progress(label, fraction, text))
         return data.read(path, on=self.entry.data.on)
@@ -140,7 +146,8 @@ class Comparison:
         row = self._row(contestant, whole)
         if not good:
             return row
-        middle = sorted(good, key=lambda r: r["tests"]["test"]["median"])[(len(good) - 1) // 2]
+        medians = [np.inf if (m := result["tests"]["test"]["median"]) is None else m for result in good]
+        middle = good[np.argsort(medians, kind="stable")[(len(good) - 1) // 2]]
         sizes = [(self.entry.data.train, _pooled(good, "test")["median"])]
         sizes += [
             (size, result["tests"]["test"]["median"])
@@ -170,24 +177,23 @@ class Comparison:
                 self.data,
                 chosen,
                 folder=folder,
-                resume=_is_same(folder, chosen),
+                resume=_was_begun(folder, result),
                 progress=lambda fraction, text: self.progress(label, fraction, text),
             )
             operator.save(folder)
             result |= self._measured(operator, folder)
             result["cost"]["training_s"] += before.get("cost", {}).get("training_s", 0.0)
             result["status"] = "done"
-        except (ComputationError, InputError, MemoryError) as error:
-            result |= {"status": "failed" if not isinstance(error, InputError) else "not applicable"}
-            result["reason"] = str(error)
+        except Exception as error:
+            result |= failed(error)
         runs.write_json(folder / RESULT, result)
         return json.loads((folder / RESULT).read_text())
 
     def _training_command(self, contestant: Contestant, given: dict[str, Any]) -> str:
-        (path,) = self.folder.glob("data-*.h5")
-        words = [f"--set {key}={value}" for key, value in given.items() if value not in ("", 0)]
+        unset = operators.Settings(contestant.method).json()
+        words = [f"--set {key}={value}" for key, value in given.items() if key not in unset or value != unset[key]]
         where = ["--on mesh"] if self.entry.data.on == "mesh" else []
-        return " ".join(["variform train", contestant.method, str(path), *where, *words])
+        return " ".join(["variform train", contestant.method, str(self.path), *where, *words])
 
     def _measured(self, operator: operators.Operator, folder: Path) -> dict[str, Any]:
         """Errors on every test set by sample, the pictures, the cost of one prediction."""
@@ -210,12 +216,27 @@ class Comparison:
             "worst": str(worst.relative_to(self.folder.parent)),
             "history": [(row["epoch"], row["loss"]) for row in operator.history],
             "cost": {
-                "wall_s": _seconds_a_sample(lambda: predictions(operator, self.tests["test"], self.device)[0]),
+                "wall_s": self._seconds_a_sample(operator),
                 "training_s": operator.info["training_s"],
                 "data_s": self._data_s(operator) if labelled else None,
                 "parameters": operator.num_parameters,
             },
         }
+
+    def _seconds_a_sample(self, operator: operators.Operator) -> float:
+        """Of predictions in batches that are on the device: the median of a few runs after one that does not count."""
+        examples, learned = operator.examples(self.tests["test"]), operator.learned.to(self.device)
+        parts = np.array_split(np.arange(len(examples)), -(-len(examples) // TOGETHER))
+        batches, seconds = [examples.__getitems__(part).to(self.device) for part in parts], []
+        for _ in range(1 + RUNS_OF_TIMING):
+            start = time.perf_counter()
+            for batch in batches:
+                operator(batch)
+            if self.device == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+        learned.to("cpu")
+        return float(np.median(seconds[1:])) / len(examples)
 
     def _climate(self, predicted: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
         """Statistics of the trajectories of a system with a coarse part; nothing of other data."""
@@ -254,8 +275,8 @@ class Comparison:
             try:
                 result |= self._solved(contestant)
                 result["status"] = "done"
-            except (ComputationError, InputError, MemoryError) as error:
-                result |= {"status": "failed", "reason": str(error)}
+            except Exception as error:
+                result |= failed(error)
             runs.write_json(folder / RESULT, result)
         return self._row(contestant, [result])
 
@@ -321,7 +342,7 @@ class Comparison:
             "tests": tests,
             "scores": {name: spread(_joined(good, "scores", name)) for name in good[0]["scores"]},
             "frames": _by_frame(good),
-            "quantities": good[0].get("quantities", {}),
+            "quantities": _quantities(good),
             "cost": {
                 key: float(np.median([result["cost"][key] for result in good]))
                 for key, value in good[0]["cost"].items()
@@ -358,6 +379,14 @@ def _plan(d: Samples, count: int, splits: dict[str, int], **others: Any) -> Plan
     return data.plan_of(d.name, count, seed=d.seed, splits=splits, **given, **others)
 
 
+def failed(error: Exception) -> dict[str, str]:
+    """What a row says that did not end well, whatever it was: the other rows go on."""
+    if isinstance(error, InputError | ComputationError):
+        return {"status": "not applicable" if isinstance(error, InputError) else "failed", "reason": str(error)}
+    log.exception("a row failed")
+    return {"status": "failed", "reason": ": ".join([type(error).__name__, *str(error).splitlines()[:1]])}
+
+
 WINDOW = ("learn", "frames", "ahead", "stride")
 
 
@@ -390,30 +419,31 @@ def _by_frame(results: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {"times": results[0]["frames"]["times"], "median": median.tolist(), "q1": q1.tolist(), "q3": q3.tolist()}
 
 
+def _quantities(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians over the seeds."""
+    names = results[0].get("quantities", {})
+    values = {name: [r["quantities"][name]["value"] for r in results] for name in names}
+    return {name: {"value": float(np.median(np.array(v, dtype=float)))} for name, v in values.items()}
+
+
 def _name(label: str, settings: operators.Settings) -> str:
     """Of a training's folder."""
     return f"{slug(label)}-seed{settings.seed}" + (f"-{settings.samples}" if settings.samples else "")
 
 
-def _is_same(folder: Path, settings: operators.Settings) -> bool:
-    """Whether there is a state of this training to go on from; one of another is left behind."""
+def _was_begun(folder: Path, result: dict[str, Any]) -> bool:
+    """Whether the state in the folder is of a training for this very result; if not, what is there is left behind."""
+    begun = {key: result[key] for key in ("digest", "code")}
     try:
-        record = runs.read_record(folder / CHECKPOINTS, RECORD)
-        return not settings.differences(operators.Settings(**record["settings"]))
-    except (InputError, KeyError, TypeError):
-        return False
+        if runs.read_record(folder, BEGUN) == begun:
+            return True
+    except InputError:
+        pass
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    runs.write_json(folder / BEGUN, begun)
+    return False
 
 
 def _pooled(results: list[dict[str, Any]], test: str) -> dict[str, Any]:
     """Over the samples of all seeds."""
     return spread(_joined(results, "errors", test))
-
-
-def _seconds_a_sample(predict: Callable[[], Any]) -> float:
-    """Of predictions in batches; the median of a few runs after one that does not count."""
-    count, seconds = len(predict()), []
-    for _ in range(RUNS_OF_TIMING):
-        start = time.perf_counter()
-        predict()
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds)) / count

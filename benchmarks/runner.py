@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from variform import __version__, figures, problems, runs, solvers
-from variform.benchmarks import learned
+from variform.benchmarks import classical, learned
 from variform.benchmarks.code import code_digest, stale
 from variform.benchmarks.metrics import Truth
 from variform.benchmarks.record import describe
@@ -108,10 +108,9 @@ class Task:
         try:
             result = self._compute(row, folder)
             status, reason = "done", None
-        except InputError as error:
-            result, status, reason = {}, "not applicable", str(error)
-        except (ComputationError, MemoryError, FloatingPointError) as error:
-            result, status, reason = {}, "failed", str(error)
+        except Exception as error:
+            failed = learned.failed(error)
+            result, status, reason = {}, failed["status"], failed["reason"]
         shown = {"method": row.method, "label": row.label, "status": status, "reason": reason, "stale": None}
         shown["command"] = self._command(row)
         entry = {**shown, "metrics": {}, "quantities": {}, "cost": {}, **result, "folder": str(folder.name)}
@@ -205,7 +204,7 @@ def run(
         "title": suite.title,
         "created": runs.now(),
         "command": runs.command_line(),
-        "environment": runs.environment(),
+        "environment": _environment(),
         "tasks": [],
     }
     runs.write_json(folder / "results.json", results)  # marks the folder as this suite's
@@ -215,11 +214,21 @@ def run(
         runs.write_json(folder / "results.json", results)
     for entry in suite.set:
         chosen = entry.reduced() if quick else entry
-        command = f"variform bench {name}{' --quick' * quick}"
+        command = runs.command_line()
         results["tasks"].append(learned.run(chosen, folder, progress, command=command, refresh=refresh))
         results["wall_s"] = time.perf_counter() - start
         runs.write_json(folder / "results.json", results)
     return write_report(results, folder), results
+
+
+def _environment() -> dict[str, Any]:
+    """Of rows on a GPU too."""
+    found = runs.environment()
+    if classical.device() == "cuda":
+        import torch
+
+        found["accelerator"] = torch.cuda.get_device_name()
+    return found
 
 
 def _run_task(

@@ -131,7 +131,7 @@ class SetEntry(_Strict):
     title: str
     data: Samples
     quick: dict[str, Any] = Field(default_factory=dict)
-    seeds: list[int] = [0]
+    seeds: list[int] = Field(default=[0], min_length=1)
     sizes: list[int] = []
     quick_sizes: list[int] = []
     shifted: list[Shift] = []

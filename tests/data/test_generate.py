@@ -197,7 +197,8 @@ def test_every_recipe_makes_a_sound_file_at_a_small_size(name, tmp_path):
         "mesh": {"spectral": 32 if name.startswith("navier") else 64, "fem-meshes": 6}.get(recipe.method, 15),
     }
     if recipe.evolves(None):
-        small |= {"steps": 20 * 40, "snapshots": 20} if recipe.method == "spectral" else {"steps": 20, "snapshots": 2}
+        few = {"spectral": (20 * 40, 20), "tiers": (2000, 20)}.get(recipe.method, (20, 2))
+        small |= dict(zip(("steps", "snapshots"), few, strict=True))
     generate(plan_of(name, 2, seed=1, **small), tmp_path / "d.h5")
     data = read(tmp_path / "d.h5")
     assert {f.test: f.status for f in check(tmp_path / "d.h5") if f.status != "passed"} == {}

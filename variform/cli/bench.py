@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from variform.cli.output import print_table, progress_bar
 from variform.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from variform.benchmarks.suite import Row, SetEntry, Suite, TaskEntry
+    from variform.benchmarks.suite import Contestant, Row, SetEntry, Suite, TaskEntry
     from variform.problem import Problem
 
 
@@ -132,27 +132,39 @@ def _check_set(entry: SetEntry) -> None:
     from pydantic import ValidationError
 
     from variform import data
-    from variform.benchmarks.classical import METHODS
-    from variform.benchmarks.learned import WINDOW
-    from variform.operators import Settings
-    from variform.operators.networks import NETWORKS
+    from variform.data.recipes import find
 
     try:
         both = (entry, entry.reduced())
     except ValidationError as error:
         raise InputError(f"quick: {error.errors()[0]['msg']}") from None
     for chosen in both:
-        data.plan_of(chosen.data.name, chosen.data.train, resolution=chosen.data.resolution)
+        for variant in {"", *(shift.variant for shift in chosen.shifted)}:
+            plan = data.plan_of(chosen.data.name, chosen.data.train, resolution=chosen.data.resolution, variant=variant)
+            find(plan.name).population(plan)
         for row in chosen.row:
             try:
-                if row.method in NETWORKS:
-                    Settings.of(row.method, {**chosen.common, **row.settings})
-                    if own := [key for key in WINDOW if key != "learn" and key in row.settings]:
-                        raise InputError(f"{own[0]} is the same for all rows of a set: put it into common")
-                elif row.method not in METHODS:
-                    raise unknown("method", row.method, {*NETWORKS, *METHODS})
+                _check_contestant(row, chosen.common)
             except InputError as error:
                 raise InputError(f"row {row.label!r}: {error}") from error
+
+
+def _check_contestant(row: Contestant, common: dict[str, Any]) -> None:
+    from variform.benchmarks import classical
+    from variform.benchmarks.learned import WINDOW
+    from variform.operators import Settings
+    from variform.operators.networks import NETWORKS
+
+    if row.method in classical.METHODS:
+        classical.check(row.method, row.settings)
+        return
+    if row.method not in NETWORKS:
+        raise unknown("method", row.method, {*NETWORKS, *classical.METHODS})
+    Settings.of(row.method, {**common, **row.settings})
+    for key in WINDOW:
+        # Next frames and changes end in the same frames.
+        if key in row.settings and (key != "learn" or "solution" in (row.settings[key], common.get(key))):
+            raise InputError(f"{key} is the same for all rows of a set: put it into common")
 
 
 def _check_options(row: Row) -> None:
