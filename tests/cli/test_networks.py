@@ -145,3 +145,32 @@ def test_a_suite_that_is_stopped_while_it_trains_says_so_and_goes_on(variform, t
     )
     again = variform(*words)
     assert (again.code, again.err) == (0, "") and "FNO" in again.out
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_a_refused_resume_leaves_the_run_as_it_was(variform, samples, tmp_path, monkeypatch, checkpoint):
+    run, band, other = tmp_path / "R", tmp_path / "U", tmp_path / "other.h5"
+    line = np.linspace(0, 1, N)
+    data.write(other, Dataset.of("Other", (line, line), {"a": np.ones((2, N, N))}, {"u": np.ones((2, N, N))}))
+    base = run_of(variform, samples, tmp_path / "B")
+    networks = {run: ("fno", *SMALL), band: ("uqno", "--set", f"base={base}", "--set", "epochs=2")}
+    for folder, (name, *words) in networks.items():
+        given = [name, str(samples), *words, "--out", str(folder)]
+        with monkeypatch.context() as patch:
+            patch.setattr(launch.Asked, "any", lambda asked: signal.SIGTERM)
+            if not checkpoint:
+                patch.setattr("variform.operators.checkpoint.save", lambda *what: None)
+            assert variform("train", *given).code == 143
+        before = (folder / "run.json").read_text()
+        assert json.loads(before)["status"] == "interrupted"
+        for changed, said in (
+            ([*given, "--set", "learning_rate=1"], "has other settings (learning_rate)"),
+            ([name, str(other), *words, "--out", str(folder)], "was trained on other data"),
+        ):
+            result = variform("train", *changed, "--resume")
+            assert result.code == 2 and said in result.err and result.err.count("\n") == 1, result.err
+            assert (folder / "run.json").read_text() == before
+        again = variform("train", name, str(samples), "--out", str(folder), "--resume")
+        assert (again.code, again.err) == (0, ""), again.err
+    result = variform("train", "uqno", str(samples), "--set", "delta=0.3", "--out", str(band), "--resume")
+    assert result.code == 2 and "has other settings (delta)" in result.err

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variform.cli.output import number, print_json, print_table, progress_bar
-from variform.errors import ComputationError, InputError
+from variform.cli.train import check_same, recorded
+from variform.errors import InputError
 
 if TYPE_CHECKING:
     from variform.data.dataset import Dataset
@@ -23,10 +24,9 @@ def train_band(
 ) -> None:
     """Learn how large the errors of a trained network are, calibrate, measure, and write a run folder."""
     from variform import runs
-    from variform.cli import output
     from variform.data import readers
     from variform.operators import uncertainty
-    from variform.operators.launch import Stopped, world_size
+    from variform.operators.launch import world_size
 
     if world_size() > 1:
         raise InputError(f"{MODEL} trains in one process")
@@ -34,31 +34,20 @@ def train_band(
     stated = {**(before["given"] if before else {}), **given}
     base, settings, level, calibrate = _chosen(stated)
     dataset = readers.open(data, on=on)
-    if before and before["status"] == "done":
-        if stated != before["given"]:
-            raise InputError(f"{out} is done, with other settings: choose another --out")
-        _print(before, out, json)
-        return
-    folder = out if resume else runs.claim(runs.free_folder(out, f"{MODEL}-{data.stem}"))
+    if before:
+        own = [key for key in OWN if stated.get(key) != before["given"].get(key)]
+        check_same(before, settings, dataset, out, own)
+        if before["status"] == "done":
+            _print(before, out, json)
+            return
     start = _record(data, dataset, stated, settings)
-
-    def marked(status: str, **more: Any) -> None:
-        runs.write_json(folder / runs.RECORD, {**start, "status": status, **more})
-
-    marked("running")
-    try:
-        with progress_bar(f"{MODEL} on {data.name}") as progress:
-            chosen = {"calibrate": calibrate, "folder": folder, "resume": resume, "device": device}
-            band = uncertainty.train_band(base, dataset, settings, level, **chosen, progress=progress)
-    except Stopped as stop:
-        marked("interrupted")
-        output.leave(f"stopped by {stop}, and saved: the same command with --resume goes on", 128 + stop.number)
-    except (InputError, ComputationError) as error:
-        marked("failed", error=str(error))
-        raise
-    band.save(folder)
-    record = {**start, **_measured(band, dataset), "status": "done"}
-    runs.write_json(folder / runs.RECORD, record)
+    folder = out if resume else runs.claim(runs.free_folder(out, f"{MODEL}-{data.stem}"))
+    with recorded(folder, start), progress_bar(f"{MODEL} on {data.name}") as progress:
+        chosen = {"calibrate": calibrate, "folder": folder, "resume": resume, "device": device}
+        band = uncertainty.train_band(base, dataset, settings, level, **chosen, progress=progress)
+        band.save(folder)
+        record = {**start, **_measured(band, dataset), "status": "done"}
+        runs.write_json(folder / runs.RECORD, record)
     _print(record, folder, json)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from variform.cli.output import number, print_json, print_table, progress_bar
+from variform.cli.output import leave, number, print_json, print_table, progress_bar
 from variform.cli.parallel import is_first
 from variform.errors import ComputationError, InputError, unknown
 
@@ -44,6 +46,7 @@ def train(
     json: Annotated[bool, typer.Option("--json", help="Print the record instead of a summary.")] = False,
 ) -> None:
     """Train a network and write a run folder. Example: variform train fno d.h5 --set epochs=50 --out R."""
+    from variform.data import readers
     from variform.operators import Settings
 
     if device not in (devices := ("auto", "cpu", "cuda")):
@@ -59,45 +62,58 @@ def train(
         return
     before = _record_of(out) if resume else None
     chosen = Settings.of(model, {**(_stored(before, model) if before else {}), **given})
-    _check_data(data)
-    if submit:
-        _submit(model, data, chosen, given, out, resume, slurm, device, on)
-        return
-    if slurm:
+    if slurm and not submit:
         raise InputError("--slurm is for jobs: say --submit too")
-    _run(model, data, chosen, out, resume=resume, before=before, device=device, on=on, json=json)
+    _check_data(data)
+    dataset = readers.open(data, on=on)
+    if before:
+        check_same(before, chosen, dataset, out)
+    if submit:
+        _submit(model, data, dataset, chosen, given, out, resume, slurm, device, on)
+        return
+    _run(model, data, dataset, chosen, out, before=before, device=device, json=json)
 
 
 def _run(
     model: str,
     data: Path,
+    dataset: Dataset,
     chosen: Settings,
     out: Path | None,
     *,
-    resume: bool,
     before: dict[str, Any] | None,
     device: str,
-    on: str,
     json: bool,
 ) -> None:
     from variform import operators, runs
-    from variform.cli import output
-    from variform.data import readers
-    from variform.operators.launch import Stopped, world_size
+    from variform.operators.launch import world_size
 
-    dataset = readers.open(data, on=on)
     if world_size() > 1 and out is None:
         raise InputError("several processes train together: name their folder, --out")
-    name = f"{model}-{data.stem}"
+    resume, name = before is not None, f"{model}-{data.stem}"
     folder = (out if resume else runs.free_folder(out, name)) if is_first() or resume else out
     if before and before["status"] == "done":
-        _check_same(before, chosen, folder)
         _print(before, folder, json, "complete already")
         return
+    start = _record(model, data, chosen, dataset)
     if is_first() and not resume:
         folder = runs.claim(folder) if out is None else folder
         folder.mkdir(parents=True, exist_ok=True)
-    start = _record(model, data, chosen, dataset)
+    with recorded(folder, start), progress_bar(f"{model} on {data.name}") as progress:
+        operator = operators.train(dataset, chosen, folder=folder, resume=resume, device=device, progress=progress)
+        if not is_first():
+            return
+        operator.save(folder)
+        record = {**start, **_measured(operator, dataset, folder), "status": "done"}
+        runs.write_json(folder / runs.RECORD, record)
+    _print(record, folder, json, "done")
+
+
+@contextmanager
+def recorded(folder: Path, start: dict[str, Any]) -> Iterator[None]:
+    """The record, `start` with a status, says "running"; and "interrupted" or "failed" where this ends by an error."""
+    from variform import runs
+    from variform.operators.launch import Stopped
 
     def marked(status: str, **more: Any) -> None:
         if is_first():
@@ -105,24 +121,13 @@ def _run(
 
     marked("running")
     try:
-        with progress_bar(f"{model} on {data.name}") as progress:
-            operator = operators.train(dataset, chosen, folder=folder, resume=resume, device=device, progress=progress)
+        yield
     except Stopped as stop:
         marked("interrupted")
-        output.leave(f"stopped by {stop}, and saved: the same command with --resume goes on", 128 + stop.number)
-    except InputError as error:
-        if not resume:
-            marked("failed", error=str(error))
-        raise
-    except ComputationError as error:
+        leave(f"stopped by {stop}, and saved: the same command with --resume goes on", 128 + stop.number)
+    except (InputError, ComputationError) as error:
         marked("failed", error=str(error))
         raise
-    if not is_first():
-        return
-    operator.save(folder)
-    record = {**start, **_measured(operator, dataset, folder), "status": "done"}
-    runs.write_json(folder / runs.RECORD, record)
-    _print(record, folder, json, "done")
 
 
 def _given(flag: str, words: list[str] | None) -> dict[str, str]:
@@ -155,11 +160,22 @@ def _stored(record: dict[str, Any], model: str) -> dict[str, Any]:
     return stored.pop("options") | stored
 
 
-def _check_same(record: dict[str, Any], chosen: Settings, folder: Path) -> None:
-    from variform.operators import Settings
+def check_same(
+    record: dict[str, Any], chosen: Settings, dataset: Dataset, folder: Path, others: Sequence[str] = ()
+) -> None:
+    """Refuse, before anything is written, to go on with other settings or data.
 
-    if changed := chosen.differences(Settings(**record["settings"])):
-        raise InputError(f"{folder} is done, with other settings ({', '.join(changed)}): choose another --out")
+    Args:
+        others: keys beside the settings that changed.
+    """
+    from variform.operators import Settings
+    from variform.operators.train import identity
+
+    if changed := [*others, *chosen.differences(Settings(**record["settings"]))]:
+        raise InputError(f"{folder} has other settings ({', '.join(changed)}): choose another --out")
+    found = identity(dataset)
+    if (stored := {key: record["data"].get(key) for key in found}) != found:
+        raise InputError(f"{folder} was trained on other data ({stored}, these are {found}): choose another --out")
 
 
 def _check_data(path: Path) -> None:
@@ -226,6 +242,7 @@ def _print(record: dict[str, Any], folder: Path, json: bool, status: str) -> Non
 def _submit(
     model: str,
     data: Path,
+    dataset: Dataset,
     chosen: Settings,
     given: dict[str, str],
     out: Path | None,
@@ -235,11 +252,10 @@ def _submit(
     on: str,
 ) -> None:
     from variform import runs
-    from variform.data import readers
     from variform.operators import submit
 
     options = submit.options(_given("--slurm", slurm))
-    record = _record(model, data, chosen, readers.open(data, on=on))
+    record = _record(model, data, chosen, dataset)
     folder = out if resume else runs.claim(runs.free_folder(out, f"{model}-{data.stem}"))
     words = [
         "train",
