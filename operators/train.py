@@ -225,7 +225,8 @@ class Training:
             self.fabric.clip_gradients(self.learned, self.optimiser, max_norm=s.clip)
         self.optimiser.step()
         if self.average is not None:
-            torch._foreach_lerp_(self.average, list(self.learned.network.parameters()), 1 - s.ema)
+            with torch.no_grad():
+                torch._foreach_lerp_(self.average, list(self.learned.network.parameters()), 1 - s.ema)
         return 0.0 if idle else total
 
     def _varied(self, batch: Batch) -> Batch:

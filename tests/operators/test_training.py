@@ -73,6 +73,13 @@ def test_an_error_that_is_no_number_does_not_keep_the_weights_of_its_epoch(monke
     assert kept.info["valid_relative_l2"] == 0.5 and same(state_of(kept), state_of(second))
 
 
+def test_averages_of_the_weights_carry_no_graph(monkeypatch):
+    found = []
+    monkeypatch.setattr(Training, "measure", lambda training: found.extend(training.average))
+    operators.train(smooth(), "fno", **SMALL, epochs=1, ema=0.9)
+    assert found and not any(weight.requires_grad for weight in found)
+
+
 @pytest.mark.parametrize("learn", ["next", "change"])
 def test_travelling_waves_are_predicted(learn):
     """The shift by one frame, and -u_x, are linear maps that a network of Fourier modes can learn well."""
