@@ -5,6 +5,8 @@ Source: the multiscale neural operator; f a coarse solver, K what the unresolved
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +46,15 @@ class Known(nn.Module):
             raise InputError(f"closure={name}, but {data.name} is made of {of}: closure={of}, or none")
         if varying := [key for key in known.numbers if key in data.parameters and key in _differing(data)]:
             raise InputError(f"closure={name} takes one {varying[0]} for all samples, which differs in {data.name}")
-        given = data.info.get("values", {})
-        for i, key in enumerate(known.numbers):
-            known.values[i] = float(given.get(key, known.values[i]))
-        return known
+        return known.having(numbers_of(data))
+
+    def having(self, numbers: Mapping[str, Any]) -> Known:
+        """The same with these numbers, where it has them."""
+        other = copy.deepcopy(self)
+        for i, key in enumerate(self.numbers):
+            if isinstance(given := numbers.get(key), int | float):
+                other.values[i] = given
+        return other
 
     def forward(self, u: Tensor) -> Tensor:
         """f(u), (B, C, *N)."""
@@ -69,6 +76,13 @@ def kind(name: str) -> type:
 def closures(data: Dataset) -> dict[str, str]:
     """Unknown -> field of the data with what its known tendency lacks, exactly; {} where none is stored."""
     return {name: of for name, of in data.info.get("closures", {}).items() if of in data.fields}
+
+
+def numbers_of(data: Dataset) -> dict[str, float]:
+    """Parameters of the task that all samples of a data set share, as far as the file tells."""
+    shared = {name: float(column[0]) for name, column in data.parameters.items() if len(column)}
+    varying = _differing(data)
+    return {k: v for k, v in {**data.info.get("values", {}), **shared}.items() if k not in varying}
 
 
 def _differing(data: Dataset) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -68,6 +69,12 @@ class Learned(nn.Module):
         Only on the faces of the box; a point of a face takes the value of the nearest one there.
         """
         self.held = values
+
+    def beside(self, part: known.Known) -> Learned:
+        """The same weights, which are shared, beside another known part."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "known": part}
+        return other
 
     @property
     def num_parameters(self) -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from variform.data.dataset import Arrays, Dataset
+from variform.operators.known import numbers_of
 from variform.operators.losses import relative_l2
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ TOGETHER = 32
 
 @torch.no_grad()
 def predictions(operator: Operator, data: Dataset, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """Predictions and truth for all samples of a data set, (count, T, C, *N), on the CPU."""
-    examples = operator.examples(data)
+    """Predictions and truth for all samples of a data set, (count, T, C, *N), on the CPU.
+
+    A known part of du/dt has the numbers of these data.
+    """
+    examples, operator = operator.examples(data), operator.having(numbers_of(data))
     learned, found = operator.learned.to(device), []
     for part in np.array_split(np.arange(len(examples)), -(-len(examples) // TOGETHER)):
         batch = examples.__getitems__(part).to(device)

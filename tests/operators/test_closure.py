@@ -2,12 +2,13 @@
 
 import json
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from variform import data, operators
+from variform import data, operators, problems
 from variform.benchmarks import closure
 from variform.data import Dataset, generate, plan_of
 from variform.data.check import check
@@ -97,6 +98,15 @@ def test_a_polynomial_finds_a_cubic_closure_and_its_rollout_follows_it(tmp_path)
     again = operators.load(tmp_path)
     predicted, truth = predictions(again, made)
     assert np.allclose(predicted, truth, atol=0.02)
+    forced = replace(made, info={**info, "values": {"F": 24.0}})
+    rate = Known.of("lorenz96", forced)
+    u = integrate(lambda u: rate(u) + lacking(u), frames[0], 0.02, settings)[0].numpy()
+    assert np.allclose(predictions(again, forced)[0][:, 0, 0], u, atol=1e-4)
+    assert np.array_equal(predictions(again, made)[0], predicted)
+    task = problems.load("lorenz96")(F=24.0, initial=lambda x: 3 * np.sin(6 * x[0]))
+    first, second = again.predict(task, steps=1).values["X"]
+    u = integrate(lambda u: rate(u) + lacking(u), torch.as_tensor(first), 0.02, settings)[0].numpy()
+    assert np.allclose(second, u, atol=1e-4)
     coarse = closure.no_closure(made)
     assert coarse.shape == predicted.shape and abs(coarse - truth.numpy()).max() > 1
 
@@ -172,6 +182,13 @@ def test_a_start_of_another_architecture_is_refused(tiers, tmp_path):
 def test_closures_that_do_not_fit_are_refused(tiers, given, message):
     with pytest.raises(InputError, match=message):
         operators.train(data.read(tiers), "pointwise", **{**LEARN, **given})
+
+
+def test_numbers_of_samples_that_are_alike_are_those_of_the_known_part(tiers):
+    stored = data.read(tiers)
+    stored.parameters["F"] = np.full(12, 23.0)
+    known = Known.of("lorenz96", stored)
+    assert known.values[known.numbers.index("F")] == 23
 
 
 def test_a_closure_of_one_force_does_not_take_data_of_many(tiers):
