@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from variform import data, meshes, operators
+from variform.cli.output import Terminated
 from variform.data import Dataset
 from variform.data.dataset import FieldInfo
 from variform.mesh import Mesh
 from variform.operators import launch
+from variform.operators.train import Training
 from variform.operators.uncertainty import load_band
 from variform.problems import load as problem_named
 
@@ -174,3 +176,29 @@ def test_a_refused_resume_leaves_the_run_as_it_was(variform, samples, tmp_path, 
         assert (again.code, again.err) == (0, ""), again.err
     result = variform("train", "uqno", str(samples), "--set", "delta=0.3", "--out", str(band), "--resume")
     assert result.code == 2 and "has other settings (delta)" in result.err
+
+
+@pytest.mark.parametrize("place", [(Training, "run"), (operators.Operator, "save")])
+@pytest.mark.parametrize(
+    ("error", "code", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted", "interrupted"),
+        (Terminated(), 143, "interrupted", "terminated"),
+        (OSError(28, "No space left on device", "R"), 1, "failed", "R: No space left on device"),
+        (MemoryError(), 1, "failed", "out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 1, "failed", "out of memory"),
+    ],
+)
+def test_a_training_that_ends_early_marks_its_run(
+    variform, samples, tmp_path, monkeypatch, place, error, code, status, said
+):
+    def fail(*given):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, fail)
+        result = variform("train", "fno", str(samples), *SMALL, "--out", str(tmp_path / "R"))
+    assert result.code == code and said in result.err and result.err.count("\n") == 1
+    assert json.loads((tmp_path / "R" / "run.json").read_text())["status"] == status
+    if status == "interrupted":
+        assert variform("train", "fno", str(samples), "--out", str(tmp_path / "R"), "--resume").code == 0

@@ -19,6 +19,8 @@ from variform.errors import ComputationError, InputError
 INTERRUPTED, TERMINATED = 130, 143
 OUT_OF_MEMORY = "the computation failed: out of memory; take a coarser mesh, fewer points or a smaller network"
 
+TORCH_OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory")
+
 
 class Terminated(BaseException):
     """SIGTERM: the run is marked as interrupted, like by Ctrl-C."""
@@ -47,7 +49,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except (typer.Exit, typer.Abort):
             raise
         except BaseException as error:
-            if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # torch's own way to say it
+            if isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_OUT_OF_MEMORY):
                 leave(OUT_OF_MEMORY, 1)
             if number := _stopped(error):
                 leave(f"stopped by {error}, and saved: the same command goes on", 128 + number)

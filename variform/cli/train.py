@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from variform.cli.output import leave, number, print_json, print_table, progress_bar
+from variform.cli.output import Terminated, leave, number, print_json, print_table, progress_bar
 from variform.cli.parallel import is_first
-from variform.errors import ComputationError, InputError, unknown
+from variform.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from variform.data.dataset import Dataset
@@ -115,18 +115,20 @@ def recorded(folder: Path, start: dict[str, Any]) -> Iterator[None]:
     from variform import runs
     from variform.operators.launch import Stopped
 
-    def marked(status: str, **more: Any) -> None:
+    def marked(status: str, error: BaseException | None = None) -> None:
+        said = {} if error is None else {"error": str(error) or type(error).__name__}
         if is_first():
-            runs.write_json(folder / runs.RECORD, {**start, "status": status, **more})
+            runs.write_json(folder / runs.RECORD, {**start, "status": status, **said})
 
     marked("running")
     try:
         yield
-    except Stopped as stop:
-        marked("interrupted")
-        leave(f"stopped by {stop}, and saved: the same command with --resume goes on", 128 + stop.number)
-    except (InputError, ComputationError) as error:
-        marked("failed", error=str(error))
+    except BaseException as error:
+        early = isinstance(error, Stopped | Terminated | KeyboardInterrupt)
+        with suppress(OSError):  # of a full disk the error itself is told
+            marked("interrupted" if early else "failed", None if early else error)
+        if isinstance(error, Stopped):
+            leave(f"stopped by {error}, and saved: the same command with --resume goes on", 128 + error.number)
         raise
 
 
