@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from variform.errors import InputError
 from variform.grid import GridSolution
 from variform.mesh import Mesh
 from variform.operators.checkpoint import read_tensors, write_tensors
-from variform.operators.examples import INSIDE, Batch, Channels, Examples, edges_of
+from variform.operators.examples import INSIDE, Batch, Channels, Examples, edges_of, periodic
 from variform.operators.learned import Learned
 from variform.operators.settings import Settings
 from variform.problem import Problem
@@ -25,6 +25,8 @@ from variform.solution import Solution, Stopwatch
 from variform.task import Task, evaluate
 
 TENSORS, RECORD = "operator.pt", "operator.json"
+ALIKE = 1e-6
+"""Relative: of times and boxes."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,43 @@ class Operator:
         """
         if data.dim != len(self.channels.lower):
             raise InputError(f"{data.name} has {data.dim} dimensions, the operator {len(self.channels.lower)}")
-        return Examples(data, self.settings, measured=True, channels=self.channels, device=device, dtype=self.dtype)
+        if (evolves := data.times is not None) != (self.info["times"] is not None):
+            kinds = {True: "an evolution", False: "stationary"}
+            raise InputError(
+                f"{data.name} is {kinds[evolves]}, what the operator was trained on is {kinds[not evolves]}"
+            )
+        made = Examples(data, self.settings, measured=True, channels=self.channels, device=device, dtype=self.dtype)
+        self._check_times(data, made)
+        self._check_grid(data)
+        return made
+
+    def _check_times(self, data: Dataset, made: Examples) -> None:
+        """Refuse data whose frames lie otherwise apart."""
+        if not self.learned.frames:
+            return
+        if self.learned.learn == "solution":
+            what, found = "from first to last time", np.ptp(data.times)
+            trained = np.ptp(self.info["times"])
+        else:
+            what, found, trained = "between two frames", made.dt, self.learned.dt
+        if abs(found - trained) > ALIKE * abs(trained):
+            raise InputError(f"{data.name} has {found:.7g} s {what}, the operator was trained on {trained:.7g} s")
+
+    def _check_grid(self, data: Dataset) -> None:
+        """Refuse grids of another box or periodicity; boxes of meshes are those of random domains, and differ."""
+        if not (data.coordinates and self.info["grid"]):
+            return
+        wraps, learnt = periodic(data), tuple(self.info["periodic"])
+        if wraps != learnt:
+            raise InputError(f"the axes of {data.name} are periodic: {wraps}, the operator was trained on {learnt}")
+        trained = np.array([self.channels.lower, self.channels.upper])
+        channels = Channels.of(data)
+        found = np.array([channels.lower, channels.upper])
+        # Points in the middles of cells leave half a cell out at each end, which depends on the resolution.
+        boxes = [(found, trained), (_of_cells(found, data.grid, wraps), _of_cells(trained, self.info["grid"], wraps))]
+        if all((abs(a - b) > ALIKE * np.ptp(trained, axis=0)).any() for a, b in boxes):
+            said = [" to ".join(str(tuple(corner)) for corner in box.tolist()) for box in (found, trained)]
+            raise InputError(f"{data.name} lies in the box {said[0]}, the operator was trained on {said[1]}")
 
     def having(self, numbers: Mapping[str, Any]) -> Operator:
         """The same weights beside a known part of du/dt with these numbers: they are the task's, and not learnt."""
@@ -246,6 +284,12 @@ def load(folder: Path) -> Operator:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise InputError(f"{folder} holds no trained operator: {lines[0]}") from None
     return Operator(learned.eval(), channels, history, record["info"])
+
+
+def _of_cells(box: np.ndarray, grid: Sequence[int], wraps: Sequence[bool]) -> np.ndarray:
+    """Corners (2, dim) of the box whose cells have the points of a grid in their middles."""
+    half = [side / (n if p else max(n - 1, 1)) / 2 for side, n, p in zip(np.ptp(box, axis=0), grid, wraps, strict=True)]
+    return box + np.where([[False] * len(half), wraps], -1, [[-1], [1]]) * half
 
 
 def _initial(task: Any, x: np.ndarray) -> Any:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,37 @@ def test_an_evolution_is_predicted_from_its_initial_values():
     assert np.allclose(solution.times, 0.1 * np.arange(4)) and values.shape == u[3].shape
     assert np.linalg.norm(values - u[3]) < 0.1 * np.linalg.norm(u[3])
     assert np.allclose(values[0], u[3, 0], rtol=1e-5, atol=1e-6)
+    for change, said in (
+        ({"times": 0.2 * np.arange(4)}, "Decay has 0.2 s between two frames, the operator was trained on 0.1 s"),
+        ({"periodic": (False,) * dim}, r"periodic: \(False, .*trained on \(True, "),
+        ({"coordinates": tuple(2 * a for a in axes)}, r"lies in the box \(.*trained on \(0.0, "),
+    ):
+        with pytest.raises(InputError, match=said):
+            operator.examples(replace(made, **change))
+
+
+def test_data_of_other_boxes_and_times_are_refused_and_other_resolutions_are_not():
+    """With points at the ends of the axes, and in the middles of cells."""
+    rng = np.random.default_rng(0)
+
+    def maps(n, *, cells=False, side=1.0, times=None):
+        line = side * ((np.arange(n) + 0.5) / n if cells else np.linspace(0, 1, n))
+        u = rng.random((2, n) if times is None else (2, len(times), n))
+        return Dataset.of("Maps", (line,), {"a": rng.random((2, n))}, {"u": u}, times=times)
+
+    tiny = {"modes": 2, "width": 4, "depth": 1, "epochs": 1}
+    for cells in (False, True):
+        operator = operators.train(maps(16, cells=cells), "fno", **tiny)
+        for same in (maps(16, cells=cells), maps(32, cells=cells)):
+            assert len(operator.examples(same)) == 2
+        with pytest.raises(InputError, match=r"Maps lies in the box .*, the operator was trained on"):
+            operator.examples(maps(16, cells=cells, side=1.01))
+    with pytest.raises(InputError, match="Maps is an evolution, what the operator was trained on is stationary"):
+        operator.examples(maps(16, cells=True, times=np.arange(3.0)))
+    operator = operators.train(maps(16, times=np.linspace(0, 1, 3)), "fno", learn="solution", **tiny)
+    assert len(operator.examples(maps(16, times=np.linspace(0, 1, 5)))) == 2
+    with pytest.raises(InputError, match="Maps has 2 s from first to last time, the operator was trained on 1 s"):
+        operator.examples(maps(16, times=np.linspace(0, 2, 3)))
 
 
 def test_damaged_and_missing_files_are_refused(operator, tmp_path):
