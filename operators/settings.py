@@ -121,6 +121,9 @@ class Settings:
             value = getattr(self, setting.name)
             if isinstance(value, int | float):
                 _check_number(setting.name, value)
+        for name, value in self.options.items():
+            if isinstance(value, int | float):
+                _check_option(name, value)
         if self.loss == "none" and not self.residual:
             raise InputError("loss=none learns without labels: give the residual a weight, residual=1")
         if self.residual and self.augment != "none":
@@ -192,6 +195,14 @@ def _check_number(name: str, value: float) -> None:
         raise InputError(f"{name} must be {'0 or above' if least_is_zero else 'above 0'} and finite, got {value}")
     if name in ("ema", "warmup") and value >= 1:
         raise InputError(f"{name} must be below 1, got {value}")
+    if name == "seed" and value >= 2**63:
+        raise InputError(f"seed must be below 2**63, got {value}")
+
+
+def _check_option(name: str, value: float) -> None:
+    """Of a network, which checks what else it asks for."""
+    if not math.isfinite(value) or (name == "padding" and value < 0):
+        raise InputError(f"{name} must be {'0 or above and ' if name == 'padding' else ''}finite, got {value}")
 
 
 def _converted(key: str, value: Any, annotation: str) -> Any:
@@ -201,8 +212,8 @@ def _converted(key: str, value: Any, annotation: str) -> Any:
         return str(value)
     try:
         number = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if math.isnan(number) or (kind is int and number != round(number)):
+    if math.isnan(number) or (kind is int and not number.is_integer()):
         raise InputError(f"{key} must be a {'whole ' if kind is int else ''}number, got {value!r}")
     return int(number) if kind is int else number
