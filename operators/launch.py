@@ -63,34 +63,45 @@ def _world() -> tuple[int, int]:
     if "TORCHELASTIC_RUN_ID" in e or ("RANK" in e and "WORLD_SIZE" in e):
         return int(e["WORLD_SIZE"]), int(e.get("LOCAL_WORLD_SIZE", e["WORLD_SIZE"]))
     tasks = int(e.get("SLURM_NTASKS", e.get("SLURM_NPROCS", "1")))
-    if tasks == 1 or e.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+    if tasks == 1:
         return 1, 1
     started = int(e.get("SLURM_STEP_NUM_TASKS", "1"))
     if "SLURM_PROCID" not in e or started != tasks:
         raise InputError(
             f"SLURM gives this job {tasks} tasks, but this process trains alone: start it by "
-            f"`srun variform train ...` (one task a device) or by torchrun"
+            f"`srun variform train ...` (one task a device; `srun -n 1` for one of them) or by torchrun"
         )
     per_node = e.get("SLURM_NTASKS_PER_NODE", e.get("SLURM_TASKS_PER_NODE", str(tasks)))
     local = int(per_node.partition("(")[0].partition(",")[0])
     if tasks % local:
         raise InputError(f"SLURM gives {tasks} tasks, {local} a node: each node must have as many tasks")
     e.setdefault("SLURM_NTASKS_PER_NODE", str(local))  # Fabric refuses to go without
+    if e.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        e["SLURM_JOB_NAME"] = "variform"  # under those names, which salloc gives, Fabric would not see the tasks
     return tasks, local
 
 
 class Asked:
-    """Whether a signal asked this process, or another one of the job, to stop."""
+    """What the processes of a job have to agree on after each step, or some would go on while others wait.
+
+    Args:
+        number: the signal that asked this process to stop, 0 for none.
+        elapsed: this process's clock [s]; after `any`, that of the first process.
+        failed: whether this process's loss is no number; after `any`, whether that of some process is.
+    """
 
     def __init__(self, fabric: Any) -> None:
-        self.fabric, self.number = fabric, 0
+        self.fabric, self.number, self.elapsed, self.failed = fabric, 0, 0.0, False
 
     def any(self) -> int:
         """The signal that some process got, 0 for none; all processes call it together and get one answer."""
         if self.fabric.world_size == 1:
             return self.number
-        number = torch.tensor(self.number, device=self.fabric.device)
-        torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
+        clock = self.elapsed if self.fabric.global_rank == 0 else 0.0
+        told = torch.tensor([self.number, clock, self.failed], dtype=torch.float64, device=self.fabric.device)
+        torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX)
+        number, self.elapsed, failed = told.tolist()
+        self.failed = failed > 0
         return int(number)
 
 

@@ -60,7 +60,7 @@ def train(
 
     Raises:
         InputError: data and settings do not fit, or the checkpoint is of another training, or damaged.
-        ComputationError: the loss is no number.
+        ComputationError: the loss is no number, or the weights are none.
         Stopped: a signal came, and the state is saved.
     """
     settings = Settings.of(settings, given) if isinstance(settings, str) else settings
@@ -131,6 +131,7 @@ class Training:
         weights = list(self.learned.network.parameters())
         self.average = [w.detach().clone() for w in weights] if settings.ema else None
         self.best: dict[str, Tensor] | None = None
+        self._bad: list[int] = []  # samples with a loss that is no number
         self._saved_s = -math.inf
 
     def _examples(self) -> tuple[Examples, Examples | None]:
@@ -173,23 +174,29 @@ class Training:
             for batch, count in self._batches():
                 state.total += self._step(batch, count)
                 state.step += 1
-                state.elapsed = before + time.perf_counter() - session
-                if number := asked.any():
+                asked.elapsed, asked.failed = before + time.perf_counter() - session, bool(self._bad)
+                number = asked.any()
+                state.elapsed = asked.elapsed
+                if asked.failed:
+                    self._stop()
+                if number:
+                    self._check_weights()
                     self.save()
                     raise launch.Stopped(number)
             self._end_epoch(time.perf_counter() - began)
-            state.elapsed = before + time.perf_counter() - session
+            now = time.perf_counter()
+            clocks = [before + now - session, now - self._saved_s]
+            state.elapsed, unsaved = launch.gathered(self.fabric, clocks)[0]  # one clock decides for all processes
             done = state.epoch == s.epochs or (s.seconds and state.elapsed >= s.seconds)
-            if done or time.perf_counter() - self._saved_s >= s.checkpoint_s:
+            if done or unsaved >= s.checkpoint_s:
                 self.save()
 
     def _batches(self) -> Iterator[tuple[Batch, int]]:
         """This process's part of what is left of the epoch, and the size of each batch over all processes."""
-        s, world, rank = self.settings, self.fabric.world_size, self.fabric.global_rank
+        s = self.settings
         order = np.random.default_rng([s.seed, self.state.epoch]).permutation(len(self.examples))
         whole = [order[i : i + s.batch] for i in range(0, len(order), s.batch)][self.state.step :]
-        # A process without an example takes one that others have, and gives it no weight.
-        mine = [(part[rank::world] if rank < len(part) else part[:1]).tolist() for part in whole]
+        mine = [self._mine(part).tolist() for part in whole]
         if self.examples.device.type == "cpu" and self.examples._held is None and s.workers:
             loaded: Any = torch.utils.data.DataLoader(
                 self.examples,
@@ -205,10 +212,15 @@ class Training:
         for part, batch in zip(whole, loaded, strict=True):
             yield batch.to(self.fabric.device), len(part)
 
+    def _mine(self, whole: Any) -> Any:
+        """This process's part of a batch; one without an example takes what others have, and gives it no weight."""
+        rank = self.fabric.global_rank
+        return whole[rank :: self.fabric.world_size] if rank < len(whole) else whole[:1]
+
     def _step(self, batch: Batch, count: int) -> float:
         """One step; returns this process's part of the sum of losses over the batch."""
         s, world = self.settings, self.fabric.world_size
-        idle, batch = self.fabric.global_rank >= count, self._varied(batch)
+        idle, batch = self.fabric.global_rank >= count, self._varied(batch, count)
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         unroll = self._unroll()
@@ -216,21 +228,23 @@ class Training:
         summed = losses.sum()
         total = float(summed.detach())
         if not math.isfinite(total):
-            self._stop_at(batch, losses)
+            # The step is taken: other processes wait for its gradients. All of them stop after it.
+            bad = batch.samples[(~torch.isfinite(losses)).to(batch.samples.device)]
+            self._bad = (bad if len(bad) else batch.samples).tolist()  # all of them, where it is their sum
         # Processes average gradients: this is the mean over the examples of all of them.
         loss = summed * (0.0 if idle else world / count)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         if s.clip:
-            self.fabric.clip_gradients(self.learned, self.optimiser, max_norm=s.clip)
+            self.fabric.clip_gradients(self.learned, self.optimiser, max_norm=s.clip, error_if_nonfinite=False)
         self.optimiser.step()
         if self.average is not None:
             with torch.no_grad():
                 torch._foreach_lerp_(self.average, list(self.learned.network.parameters()), 1 - s.ema)
         return 0.0 if idle else total
 
-    def _varied(self, batch: Batch) -> Batch:
-        """Transformed by a symmetry, and with noise, drawn anew each step."""
+    def _varied(self, batch: Batch, count: int) -> Batch:
+        """Transformed by a symmetry, and with noise, drawn anew each step for all `count` examples of all processes."""
         s, state = self.settings, self.state
         if s.augment == "none" and not s.noise:
             return batch
@@ -238,7 +252,8 @@ class Training:
         if s.augment != "none":
             batch = symmetry.SYMMETRIES[s.augment](batch, draw, self.examples.data.dim)
         if s.noise and batch.frames is not None:
-            noise = torch.randn(batch.frames.shape, generator=draw, dtype=batch.frames.dtype).to(batch.frames.device)
+            whole = torch.randn((count, *batch.frames.shape[1:]), generator=draw, dtype=batch.frames.dtype)
+            noise = self._mine(whole).to(batch.frames.device)
             shape = (-1, *[1] * (batch.frames.ndim - 3))
             batch = batch._replace(frames=batch.frames + s.noise * self.learned.frames_deviation.reshape(shape) * noise)
         return batch
@@ -272,14 +287,23 @@ class Training:
         grown = 2 ** int(self.state.epoch / max(1, s.epochs / 2) * math.ceil(math.log2(max(s.unroll, 1)) + 1))
         return min(s.unroll, grown)
 
-    def _stop_at(self, batch: Batch, losses: Tensor) -> None:
-        bad = batch.samples[(~torch.isfinite(losses)).cpu()].tolist()
-        last = checkpoint.RECORD if self.folder else "none: no folder was given"
-        raise ComputationError(
-            f"the loss is no number in epoch {self.state.epoch + 1}, step {self.state.step + 1}, at samples "
-            f"{', '.join(map(str, bad[:10]))} of the training split; take a lower learning_rate, or clip=1. "
-            f"The last good state is kept ({last})"
-        )
+    def _stop(self) -> None:
+        """In all processes, with the samples of all."""
+        bad = sorted({sample for part in launch.gathered(self.fabric, self._bad) for sample in part})
+        where = f"epoch {self.state.epoch + 1}, step {self.state.step}, at samples {', '.join(map(str, bad[:10]))}"
+        raise ComputationError(f"the loss is no number in {where} of the training split; {self._way_out()}")
+
+    def _check_weights(self) -> None:
+        """Raise ComputationError where they are no numbers."""
+        if not self._finite():
+            where = f"epoch {self.state.epoch}, step {self.state.step}"
+            raise ComputationError(f"the weights are no numbers after {where}; {self._way_out()}")
+
+    def _way_out(self) -> str:
+        kept = self.folder is not None and (self.folder / CHECKPOINTS / checkpoint.RECORD).is_file()
+        why = "none was written" if self.folder else "no folder was given"
+        last = f"The last good state is kept ({checkpoint.RECORD})" if kept else f"No state is kept: {why}"
+        return f"take a lower learning_rate, or clip=1. {last}"
 
     def _end_epoch(self, seconds: float) -> None:
         """Write down the epoch, measure, keep the best weights."""
@@ -322,18 +346,26 @@ class Training:
     def _averaged(self) -> Any:
         return Swapped(list(self.learned.network.parameters()), self.average)
 
+    def _finite(self) -> bool:
+        """Whether the weights and their averages are; the same in every process."""
+        weights = [*self.learned.network.parameters(), *(self.average or [])]
+        return bool(torch.stack([torch.isfinite(w).all() for w in weights]).all())
+
     def _weights(self) -> dict[str, Tensor]:
         """Those that predict now."""
         with self._averaged():
             return {name: w.detach().clone() for name, w in tensors_of(self.learned).items()}
 
     def save(self) -> None:
-        """Write the state, by the first process."""
+        """Write the state, by the first process; not one that is no number, from which nothing could go on."""
         self._saved_s = time.perf_counter()
         if self.folder is None:
             return
         generators = launch.gathered(self.fabric, checkpoint.generators())
         total = sum(launch.gathered(self.fabric, self.state.total))
+        losses = [total, *(row["loss"] for row in self.state.history[-1:])]
+        if not (all(map(math.isfinite, losses)) and self._finite()):
+            return
         if self.fabric.global_rank == 0:
             s, state = self.settings, self.state
             tensors = {f"network.{k}": v for k, v in tensors_of(self.learned).items()}
@@ -361,10 +393,10 @@ class Training:
         if changed := self.settings.differences(before):
             said = ", ".join(f"{k} {value_of(before, k)} -> {value_of(self.settings, k)}" for k in changed)
             raise InputError(f"{self.folder} was trained with other settings ({said}): resume with the same ones")
-        if record["data"] != identity(self.data):
-            raise InputError(
-                f"{self.folder} was trained on other data: {record['data']}, these are {identity(self.data)}"
-            )
+        old, new = record["data"], identity(self.data)
+        if old != new:
+            said = ", ".join(f"{key} {old.get(key)} -> {new[key]}" for key in new if old.get(key) != new[key])
+            raise InputError(f"{self.folder} was trained on other data ({said}): resume with the same ones")
         if record.get("start") != self.start_digest:
             raise InputError(f"start={self.settings.start} holds other weights than those {self.folder} began with")
 
@@ -396,6 +428,7 @@ class Training:
         """history.csv, written whole, and TensorBoard's events."""
         if self.folder is None or self.fabric.global_rank != 0:
             return
+        self.folder.mkdir(parents=True, exist_ok=True)
         with atomic(self.folder / HISTORY) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, list(row))
             writer.writeheader()
@@ -410,9 +443,16 @@ class Training:
         self.board.flush()
 
     def operator(self) -> Operator:
-        """What predicts: the weights with the least error on "valid", or the last ones."""
-        kept = self.best if self.settings.keep == "best" and self.best is not None else self._weights()
-        self.learned.load_state_dict(kept)
+        """What predicts: the weights with the least error on "valid", or the last ones.
+
+        Raises:
+            ComputationError: the last ones are no numbers.
+        """
+        if self.settings.keep == "best" and self.best is not None:
+            self.learned.load_state_dict(self.best)
+        else:
+            self._check_weights()
+            self.learned.load_state_dict(self._weights())
         first, s = self.examples.data, self.settings
         info = {
             "task": first.name,
@@ -434,8 +474,8 @@ class Training:
 
 
 def identity(data: Dataset) -> dict[str, Any]:
-    """By which data are known again."""
-    return {"name": data.name, "samples": len(data), "digest": data.info.get("digest")}
+    """By which data are known again; grid is [] on meshes."""
+    return {"name": data.name, "samples": len(data), "digest": data.info.get("digest"), "grid": list(data.grid)}
 
 
 def hash_of(*numbers: int) -> int:

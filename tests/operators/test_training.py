@@ -1,11 +1,16 @@
 """Training: learning what is learnable, states that go on bit by bit, processes that agree, bad input."""
 
+import itertools
 import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +19,7 @@ import torch
 from variform import data, operators
 from variform.data import Dataset
 from variform.errors import ComputationError, InputError
-from variform.operators import Settings
+from variform.operators import Settings, checkpoint, launch
 from variform.operators.checkpoint import read_tensors
 from variform.operators.examples import Examples, Scale, edges_of, stencil
 from variform.operators.learned import Learned, integrate
@@ -22,7 +27,9 @@ from variform.operators.losses import relative_h1, relative_l2
 from variform.operators.measure import errors, predictions
 from variform.operators.symmetry import SYMMETRIES
 from variform.operators.train import Training, rate
+from variform.operators.uncertainty import Replaced
 
+TESTS = Path(__file__).parent
 SMALL = {"modes": 4, "width": 12, "depth": 2}
 N = 17
 
@@ -50,6 +57,11 @@ def waves(count=6, frames=21, n=32, speed=1.0):
     coefficients = rng.uniform(-1, 1, (count, 2))
     u = np.array([a * np.sin(phase) + b * np.cos(2 * phase) for a, b in coefficients])
     return Dataset.of("Waves", (x,), {}, {"u": u}, times=t, periodic=(True,))
+
+
+def drifting():
+    """Nine windows on a circle to learn from, which may be shifted, and two trajectories to measure on."""
+    return replace(waves(5, 4), splits={"train": np.arange(3), "valid": np.arange(3, 5)})
 
 
 def test_a_small_network_learns_a_smooth_map_and_keeps_its_best_weights(tmp_path):
@@ -199,31 +211,32 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-GIVEN = {**SMALL, "epochs": 6, "batch": 3, "checkpoint_s": 0.0, "ema": 0.9, "noise": 0.0, "clip": 1.0}
+GIVEN = {**SMALL, "epochs": 6, "batch": 3, "checkpoint_s": 0.0, "ema": 0.9, "clip": 1.0}
+VARIED = {**GIVEN, "noise": 0.1, "augment": "shifts"}
+"""Of evolutions on a torus."""
 
 
 def state_of(operator):
     return {k: v for k, v in operator.learned.state_dict().items() if isinstance(v, torch.Tensor)}
 
 
+@contextmanager
+def stopped(monkeypatch, after):
+    """A training that gets a signal in its step of this number."""
+    numbers = itertools.count(1)
+    with monkeypatch.context() as patch, pytest.raises(launch.Stopped, match="SIGUSR1"):
+        patch.setattr(launch.Asked, "any", lambda asked: signal.SIGUSR1 if next(numbers) == after else 0)
+        yield
+
+
 @pytest.mark.parametrize("after", [1, 2, 7, 11])
-def test_a_training_that_was_stopped_goes_on_bit_by_bit(tmp_path, monkeypatch, after):
+@pytest.mark.parametrize(("made", "given"), [(smooth, GIVEN), (drifting, VARIED)])
+def test_a_training_that_was_stopped_goes_on_bit_by_bit(tmp_path, monkeypatch, made, given, after):
     """Stopped after any step, in the middle of an epoch too."""
-    from variform.operators import launch
-
-    whole = operators.train(smooth(), "fno", **GIVEN)
-    count = 0
-
-    def stop(self):
-        nonlocal count
-        count += 1
-        return signal.SIGUSR1 if count == after else 0
-
-    with monkeypatch.context() as patch:
-        patch.setattr(launch.Asked, "any", stop)
-        with pytest.raises(launch.Stopped, match="SIGUSR1"):
-            operators.train(smooth(), "fno", folder=tmp_path, **GIVEN)
-    again = operators.train(smooth(), "fno", folder=tmp_path, resume=True, **GIVEN)
+    whole = operators.train(made(), "fno", **given)
+    with stopped(monkeypatch, after):
+        operators.train(made(), "fno", folder=tmp_path, **given)
+    again = operators.train(made(), "fno", folder=tmp_path, resume=True, **given)
     assert same(state_of(again), state_of(whole))
     timeless = [
         [{k: v for k, v in row.items() if k not in ("seconds", "samples_s")} for row in o.history]
@@ -236,8 +249,11 @@ def test_a_resume_with_other_settings_data_or_a_damaged_state_is_refused(tmp_pat
     operators.train(smooth(), "fno", folder=tmp_path, **GIVEN)
     with pytest.raises(InputError, match=r"other settings \(batch 3 -> 4, width 12 -> 16\)"):
         operators.train(smooth(), "fno", folder=tmp_path, resume=True, **{**GIVEN, "batch": 4, "width": 16})
-    with pytest.raises(InputError, match="was trained on other data"):
+    with pytest.raises(InputError, match=r"was trained on other data \(samples 12 -> 16\)"):
         operators.train(smooth(16), "fno", folder=tmp_path, resume=True, **GIVEN)
+    finer = Dataset.of("Smooth", (np.arange(9),) * 2, {"a": np.ones((12, 9, 9))}, {"u": np.ones((12, 9, 9))})
+    with pytest.raises(InputError, match=r"other data \(grid \[17, 17\] -> \[9, 9\]\): resume with the same ones"):
+        operators.train(finer, "fno", folder=tmp_path, resume=True, **GIVEN)
     (path,) = (tmp_path / "checkpoints").glob("*.pt")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -254,14 +270,54 @@ def test_a_checkpoint_holds_tensors_and_json_alone(tmp_path):
     assert record["epoch"] == 6 and set(record["generators"][0]) == {"torch", "cuda", "numpy", "python"}
 
 
-def test_a_loss_that_is_no_number_names_the_samples_and_keeps_the_last_state(tmp_path):
-    given = {**GIVEN, "ema": 0.0, "clip": 0.0, "optimiser": "sgd", "loss": "mse"}
-    broken = smooth()
-    operators.train(broken, "fno", folder=tmp_path, **{**given, "learning_rate": 1e-3})
-    kept = (tmp_path / "checkpoints" / "last.json").read_text()
-    with pytest.raises(ComputationError, match=r"no number in epoch \d+, step \d+, at samples \d.*learning_rate"):
-        operators.train(broken, "fno", folder=tmp_path / "b", **{**given, "learning_rate": 1e12})
-    assert (tmp_path / "checkpoints" / "last.json").read_text() == kept
+def test_a_loss_that_is_no_number_names_the_samples_and_keeps_the_last_state(tmp_path, monkeypatch):
+    """Of the last sample of epoch 2, whose square is too large for single precision."""
+    given, folder = {**GIVEN, "loss": "mse"}, tmp_path / "new"
+    bad = np.random.default_rng([0, 1]).permutation(8)[-1]
+    huge = np.where(np.arange(12) == bad, 1e30, 1.0)[:, None, None]
+    good = smooth()
+    broken = replace(good, source=Replaced(good.source, {"u": huge * good.read("u")}))
+    named = f"no number in epoch 2, step 3, at samples {bad} of the training split; take a lower learning_rate"
+    with stopped(monkeypatch, after=4):
+        operators.train(good, "fno", folder=folder, **given)
+    kept = (folder / "checkpoints" / "last.json").read_text()
+    with pytest.raises(ComputationError, match=named + r".* The last good state is kept \(last.json\)"):
+        operators.train(broken, "fno", folder=folder, resume=True, **given)
+    assert (folder / "checkpoints" / "last.json").read_text() == kept
+    again = operators.train(good, "fno", folder=folder, resume=True, **given)
+    assert same(state_of(again), state_of(operators.train(good, "fno", **given)))
+
+
+@pytest.mark.parametrize(("folder", "why"), [("new", "none was written"), (None, "no folder was given")])
+def test_where_no_state_was_written_none_is_said_to_be_kept(tmp_path, monkeypatch, folder, why):
+    monkeypatch.setattr(
+        Training, "_losses", lambda training, batch, predicted, unroll: math.nan * predicted.flatten(1).sum(1)
+    )
+    with pytest.raises(ComputationError, match=f"No state is kept: {why}"):
+        operators.train(smooth(), "fno", folder=folder and tmp_path / folder, **GIVEN)
+
+
+@pytest.mark.parametrize("epoch", [2, 6])
+def test_weights_that_are_no_numbers_are_neither_saved_nor_given(tmp_path, monkeypatch, epoch):
+    """They come of the last step of an epoch, whose loss is one; after the last epoch nothing else would tell."""
+    plain = Training._rate
+    monkeypatch.setattr(
+        Training, "_rate", lambda t: math.inf if (t.state.epoch, t.state.step) == (epoch - 1, 2) else plain(t)
+    )
+    with pytest.raises(
+        ComputationError, match=r"(loss is|weights are) no number.*last good state is kept \(last.json\)"
+    ):
+        operators.train(smooth(), "fno", folder=tmp_path, keep="last", **GIVEN)
+    tensors, record = checkpoint.load(tmp_path / "checkpoints")
+    assert record["epoch"] == epoch - 1 and all(torch.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_the_best_weights_are_given_where_the_last_ones_are_no_numbers(monkeypatch):
+    plain = Training._rate
+    monkeypatch.setattr(Training, "_rate", lambda t: math.inf if (t.state.epoch, t.state.step) == (5, 2) else plain(t))
+    operator = operators.train(smooth(), "fno", **GIVEN)
+    assert all(torch.isfinite(weight).all() for weight in state_of(operator).values())
+    assert math.isnan(operator.history[-1]["valid_relative_l2"]) and operator.info["valid_relative_l2"] < 1
 
 
 def test_the_seed_decides_and_leaves_the_global_generator_alone():
@@ -282,31 +338,91 @@ def test_values_that_are_read_when_asked_for_give_the_same_training(tmp_path):
     assert same(state_of(held), state_of(asked))
 
 
-WORKER = """
-import sys, torch
-sys.path.insert(0, {folder!r})
-from test_training import smooth, GIVEN
+def run_together(commands, timeout=300):
+    """All at once, on one thread each; none is left behind."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(command, env=environment | more, stderr=subprocess.PIPE, text=True)
+        for command, more in commands
+    ]
+    try:
+        for process in started:
+            said = process.communicate(timeout=timeout)[1]
+            assert process.returncode == 0, said[-2000:]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+TRAIN = """
+import importlib, itertools, os, sys, types
+from pathlib import Path
+import torch
+sys.path.insert(0, {tests!r})
+from test_training import VARIED, drifting
 from variform import operators
+
 torch.set_num_threads(1)
-given = {{**GIVEN, "precision": "64-true", "batch": {batch}, "epochs": 3}}
-operator = operators.train(smooth(13), "fno", device="cpu", **given)
-operator.save({out!r})
+rank, ticks = int(os.environ["RANK"]), itertools.count()
+clock = lambda: next(ticks) * (1 + 3.0 * rank)
+importlib.import_module("variform.operators.train").time = types.SimpleNamespace(perf_counter=clock)
+given = {{**VARIED, "precision": "64-true", "batch": 4, "epochs": 9, "seconds": 20.0, "checkpoint_s": 9.0}}
+operator = operators.train(drifting(), "fno", device="cpu", folder=Path({out!r}), **given)
+operator.save(Path({out!r}) / f"operator{{rank}}")
 """
 
 
 def test_two_processes_train_as_one_does(tmp_path):
-    """The batch of 4 does not go evenly into the 9 samples: the last one has a single sample, for two processes."""
+    """The batch of 4 does not go evenly into the 9 windows: the last one has a single one, for two processes.
+
+    The clock of the second process goes four times as fast, that of the first one decides for both.
+    """
     for processes in (1, 2):
-        script = tmp_path / f"worker{processes}.py"
-        script.write_text(WORKER.format(folder=os.path.dirname(__file__), batch=4, out=str(tmp_path / str(processes))))
+        script = tmp_path / f"train{processes}.py"
+        script.write_text(TRAIN.format(tests=str(TESTS), out=str(tmp_path / str(processes))))
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*torchrun, str(script)], env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-2000:]
-    one, two = (operators.load(tmp_path / str(n)) for n in (1, 2))
-    for a, b in zip(one.learned.parameters(), two.learned.parameters(), strict=True):
-        assert (a - b).abs().max() <= 1e-6 * a.abs().max()
-    assert [row["loss"] for row in one.history] == pytest.approx([row["loss"] for row in two.history], rel=1e-9)
+        run_together([([*torchrun, str(script)], {})])
+    one, two, second = (operators.load(tmp_path / name) for name in ("1/operator0", "2/operator0", "2/operator1"))
+    for a, b, c in zip(*(operator.learned.parameters() for operator in (one, two, second)), strict=True):
+        assert (a - b).abs().max() <= 1e-6 * a.abs().max() and torch.equal(b, c)
+    assert [row["loss"] for row in one.history] == pytest.approx([row["loss"] for row in two.history], rel=1e-7)
+    assert 2 < len(one.history) < 9
+
+
+FAIL = """
+import os, sys
+from pathlib import Path
+import torch
+sys.path.insert(0, {tests!r})
+from test_training import GIVEN, smooth
+from variform import operators
+from variform.errors import ComputationError
+from variform.operators.train import Training
+
+torch.set_num_threads(1)
+plain = Training._losses
+Training._losses = lambda self, batch, *more: plain(self, batch, *more).where(batch.samples != {bad}, torch.nan)
+try:
+    operators.train(smooth(13), "fno", device="cpu", **{{**GIVEN, "batch": 4}})
+except ComputationError as error:
+    (Path({out!r}) / os.environ["SLURM_PROCID"]).write_text(str(error))
+"""
+
+
+def test_tasks_of_an_interactive_job_train_together_and_stop_together(tmp_path):
+    """At a loss of the second one that is no number."""
+    bad = int(np.random.default_rng([0, 0]).permutation(9)[1])
+    script = tmp_path / "fail.py"
+    script.write_text(FAIL.format(tests=str(TESTS), out=str(tmp_path), bad=bad))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    step = {"SLURM_JOB_NAME": "interactive", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NODEID": "0"}
+    ranks = [{"SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in "01"]
+    run_together([([sys.executable, str(script)], {**address, **step, **rank}) for rank in ranks])
+    said = [(tmp_path / rank).read_text() for rank in "01"]
+    assert said[0] == said[1] and f"no number in epoch 1, step 1, at samples {bad} of the training split" in said[0]
 
 
 # Bad input
@@ -325,6 +441,11 @@ def test_two_processes_train_as_one_does(tmp_path):
         ({"learn": "change"}, "Smooth is stationary: learn=change is for evolutions"),
         ({"augment": "shifts"}, "augment=shifts is for periodic axes"),
         ({"residual": 1.0}, "no data file of ours"),
+        ({"epochs": "inf"}, "epochs must be a whole number, got 'inf'"),
+        ({"epochs": 10**400}, "epochs must be a whole number, got 1000"),
+        ({"seed": "1e30"}, r"seed must be below 2\*\*63, got 1\d{30}"),
+        ({"padding": -3}, "padding must be 0 or above and finite, got -3"),
+        ({"padding": "inf"}, "padding must be 0 or above and finite, got inf"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(given, message):
@@ -348,5 +469,7 @@ def test_data_without_the_channels_of_an_operator_are_refused():
 def test_a_slurm_job_of_several_tasks_without_srun_is_told_how_to_launch(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
-    with pytest.raises(InputError, match=r"4 tasks, but this process trains alone: start it by `srun variform train"):
-        operators.train(smooth(), "fno")
+    for name in ("batch", "interactive"):
+        monkeypatch.setenv("SLURM_JOB_NAME", name)
+        with pytest.raises(InputError, match=r"4 tasks, but this process trains alone: start it by `srun variform tra"):
+            operators.train(smooth(), "fno")
