@@ -202,3 +202,21 @@ def test_a_training_that_ends_early_marks_its_run(
     assert json.loads((tmp_path / "R" / "run.json").read_text())["status"] == status
     if status == "interrupted":
         assert variform("train", "fno", str(samples), "--out", str(tmp_path / "R"), "--resume").code == 0
+
+
+def test_devices_and_numbers_that_do_not_fit_are_refused_in_one_line(variform, samples, tmp_path, monkeypatch):
+    base = run_of(variform, samples, tmp_path / "R")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for words, said in (
+        (("train", "fno", str(samples), "--device", "cuda"), "device cuda: there is none here"),
+        (("predict", str(base), str(samples), "--device", "cuda"), "device cuda: there is none here"),
+        (("predict", str(base), str(samples), "--device", "foo"), "unknown device 'foo'"),
+        (("predict", str(base), "darcy", "--steps", "-2"), "'--steps': Input should be greater than or equal to 1"),
+        (
+            ("predict", str(base), "darcy", "--resolution", "-5"),
+            "'--resolution': Input should be greater than or equal to 2",
+        ),
+    ):
+        result = variform(*words, "--out", str(tmp_path / "O"))
+        assert result.code == 2 and said in result.err and result.err.count("\n") == 1, result.err
+        assert not (tmp_path / "O").exists()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from variform.cli.output import number, print_json, print_table
+from variform.cli.train import check_device
 from variform.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def predict(
     on: Annotated[
         str, typer.Option(help="Of a data file: grid, or mesh where the samples have meshes of their own.")
     ] = "grid",
-    resolution: Annotated[int | None, typer.Option(help="Of a problem: points along each axis.")] = None,
+    resolution: Annotated[int | None, typer.Option(min=2, help="Of a problem: points along each axis.")] = None,
     mesh: Annotated[
         str | None, typer.Option(help="Of a problem, by a network trained on meshes: cells a side, or a mesh file.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Of an evolution: frames to predict.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of an evolution: frames to predict.")] = None,
     export: Annotated[
         Path | None,
         typer.Option(
@@ -52,6 +53,7 @@ def predict(
     from variform import operators, problems, runs
     from variform.operators.uncertainty import is_band, load_band
 
+    check_device(device, ("cpu", "cuda"))
     band = load_band(run) if is_band(run) else None
     operator = band.base if band else operators.load(run)
     if export is not None:

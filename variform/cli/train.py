@@ -49,8 +49,7 @@ def train(
     from variform.data import readers
     from variform.operators import Settings
 
-    if device not in (devices := ("auto", "cpu", "cuda")):
-        raise unknown("device", device, devices)
+    check_device(device, ("auto", "cpu", "cuda"), here=not submit)
     given = _given("--set", settings)
     if model == "uqno":
         from variform.cli.band import train_band
@@ -130,6 +129,16 @@ def recorded(folder: Path, start: dict[str, Any]) -> Iterator[None]:
         if isinstance(error, Stopped):
             leave(f"stopped by {error}, and saved: the same command with --resume goes on", 128 + error.number)
         raise
+
+
+def check_device(device: str, devices: tuple[str, ...], *, here: bool = True) -> None:
+    """Refuse a device that is none of these, or is not here, where it is to be used."""
+    import torch
+
+    if device not in devices:
+        raise unknown("device", device, devices)
+    if here and device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda: there is none here that torch can use; choose --device cpu")
 
 
 def _given(flag: str, words: list[str] | None) -> dict[str, str]:
