@@ -56,6 +56,13 @@ class Known(nn.Module):
                 other.values[i] = given
         return other
 
+    @property
+    def used(self) -> set[str]:
+        """Those of its numbers on which f depends; the others are of what f lacks."""
+        u = torch.linspace(-1, 1, 16, dtype=torch.float64).reshape(1, 1, 16)
+        changed = {key: self.having({key: float(v) + 1}) for key, v in zip(self.numbers, self.values, strict=True)}
+        return {key for key, other in changed.items() if not torch.equal(other(u), self(u))}
+
     def forward(self, u: Tensor) -> Tensor:
         """f(u), (B, C, *N)."""
         p: dict[str, Any] = dict(zip(self.numbers, self.values.to(u.dtype).unbind(), strict=True))
@@ -78,11 +85,13 @@ def closures(data: Dataset) -> dict[str, str]:
     return {name: of for name, of in data.info.get("closures", {}).items() if of in data.fields}
 
 
-def numbers_of(data: Dataset) -> dict[str, float]:
-    """Parameters of the task that all samples of a data set share, as far as the file tells."""
+def numbers_of(data: Dataset) -> dict[str, Any]:
+    """Parameters of the task that all samples of a data set share, as far as the file tells; by region {name: ..}."""
     shared = {name: float(column[0]) for name, column in data.parameters.items() if len(column)}
-    varying = _differing(data)
-    return {k: v for k, v in {**data.info.get("values", {}), **shared}.items() if k not in varying}
+    card = data.info.get("card", {})
+    drawn = {*_differing(data), *data.fields, *(name for name in card.get("inputs", {}) if name not in shared)}
+    told = {**card.get("values", {}), **data.info.get("values", {}), **shared}
+    return {name: value for name, value in told.items() if name not in drawn}
 
 
 def _differing(data: Dataset) -> list[str]:

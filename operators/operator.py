@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from variform.grid import GridSolution
 from variform.mesh import Mesh
 from variform.operators.checkpoint import read_tensors, write_tensors
 from variform.operators.examples import INSIDE, Batch, Channels, Examples, edges_of, periodic
+from variform.operators.known import numbers_of
 from variform.operators.learned import Learned
 from variform.operators.settings import Settings
 from variform.problem import Problem
@@ -26,7 +28,7 @@ from variform.task import Task, evaluate
 
 TENSORS, RECORD = "operator.pt", "operator.json"
 ALIKE = 1e-6
-"""Relative: of times and boxes."""
+"""Relative: of times, boxes and parameters."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,7 @@ class Operator:
 
     def _given(self, task: Task, x: np.ndarray, edges: np.ndarray | None = None) -> Batch:
         """One example of an instance, its fields evaluated at the points x (dim, *N) of a grid or a mesh."""
+        self._check_task(task)
         wanted = [n for n in (*self.channels.given, *self.channels.numbers) if n != INSIDE]
         missing = [name for name in wanted if name not in task.values]
         if missing:
@@ -228,6 +231,17 @@ class Operator:
             edges=None if edges is None else torch.as_tensor(edges),
         )
 
+    def _check_task(self, task: Task) -> None:
+        """Refuse another problem than that of the training set, and other values of what was the same in all of it."""
+        if (problem := self.info.get("problem", task.name)) != task.name:
+            raise InputError(f"the operator was trained on the problem {problem}, and not on {task.name}")
+        known = self.learned.known
+        free = {*self.channels.given, *self.channels.numbers, *(known.used if known else ())}
+        for name, trained in self.info.get("values", {}).items():
+            if name not in free and name in task.values and not _alike(task.values[name], trained):
+                given = "a function" if callable(task.values[name]) else task.values[name]
+                raise InputError(f"the operator was trained on {name} = {trained}, and not on {given}")
+
     def _by_field(self, values: np.ndarray) -> dict[str, np.ndarray]:
         """(T, C, *N) to fields (T, [components,] *N)."""
         found, begin = {}, 0
@@ -250,6 +264,12 @@ class Operator:
         }
         record = {"settings": self.settings.json(), "channels": asdict(self.channels), "learned": made}
         write_json(folder / RECORD, {**record, "history": self.history, "info": self.info})
+
+
+def facts_of(data: Dataset) -> dict[str, Any]:
+    """The class of the problem that a data set was generated of, and the parameters that all samples share."""
+    problem = {"problem": data.name} if "card" in data.info else {}
+    return {**problem, "values": numbers_of(data)}
 
 
 def load(folder: Path) -> Operator:
@@ -284,6 +304,13 @@ def load(folder: Path) -> Operator:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise InputError(f"{folder} holds no trained operator: {lines[0]}") from None
     return Operator(learned.eval(), channels, history, record["info"])
+
+
+def _alike(given: Any, trained: Any) -> bool:
+    """Two values of a parameter: numbers, or numbers by region."""
+    if isinstance(trained, Mapping):
+        return isinstance(given, Mapping) and all(_alike(given.get(key), value) for key, value in trained.items())
+    return isinstance(given, int | float) and math.isclose(given, trained, rel_tol=ALIKE)
 
 
 def _of_cells(box: np.ndarray, grid: Sequence[int], wraps: Sequence[bool]) -> np.ndarray:

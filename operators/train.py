@@ -21,7 +21,7 @@ from variform.operators import checkpoint, launch, symmetry
 from variform.operators.examples import INSIDE, Batch, Examples, Scale, periodic
 from variform.operators.learned import Learned
 from variform.operators.losses import LOSSES, relative_l2
-from variform.operators.operator import Operator
+from variform.operators.operator import Operator, facts_of
 from variform.operators.optimisation import Swapped, optimiser, rate, without_nvml
 from variform.operators.physics import WeakResidual
 from variform.operators.settings import Settings
@@ -456,6 +456,7 @@ class Training:
         first, s = self.examples.data, self.settings
         info = {
             "task": first.name,
+            **facts_of(first),
             "samples": len(first),
             "examples": len(self.examples),
             "grid": list(first.grid),

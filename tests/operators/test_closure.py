@@ -107,6 +107,10 @@ def test_a_polynomial_finds_a_cubic_closure_and_its_rollout_follows_it(tmp_path)
     first, second = again.predict(task, steps=1).values["X"]
     u = integrate(lambda u: rate(u) + lacking(u), torch.as_tensor(first), 0.02, settings)[0].numpy()
     assert np.allclose(second, u, atol=1e-4)
+    with pytest.raises(InputError, match=r"trained on h = 1.0, and not on 2.0"):
+        replace(again, info={**again.info, "problem": "Lorenz96", "values": {"F": 20.0, "h": 1.0}}).predict(
+            problems.load("lorenz96")(F=24.0, h=2.0)
+        )
     coarse = closure.no_closure(made)
     assert coarse.shape == predicted.shape and abs(coarse - truth.numpy()).max() > 1
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from variform import operators
-from variform.data import Dataset
+from variform.data import Dataset, generate, plan_of, read
 from variform.errors import InputError
 from variform.problems import load as problem_named
 
@@ -78,6 +78,29 @@ def test_inputs_given_as_numbers_are_spread(operator):
 def test_a_problem_without_the_inputs_of_the_network_is_refused(operator):
     with pytest.raises(InputError, match="Poisson has no parameter 'heterogeneity', an input of this network"):
         operator.predict(problem_named("poisson")())
+
+
+def test_another_problem_and_other_values_of_what_was_the_same_in_all_samples_are_refused(tmp_path):
+    kind, tiny = problem_named("advection"), {"modes": 2, "width": 4, "depth": 1, "epochs": 1}
+    plan = plan_of("advection", 2, resolution=16, steps=8, snapshots=4, values={"speed": 1.5})
+    generate(plan, tmp_path / "d.h5")
+    operators.train(stored := read(tmp_path / "d.h5"), "fno", **tiny).save(tmp_path / "R")
+    operator = operators.load(tmp_path / "R")
+    speed = operator.info["values"]["speed"]
+    assert operator.info["problem"] == "Advection" and "initial" not in operator.info["values"]
+    assert len(operator.predict(kind(speed=speed)).times) == 2
+    said = rf"the operator was trained on speed = {speed}, and not on {2 * speed}"
+    with pytest.raises(InputError, match=said):
+        operator.predict(kind(speed=2 * speed))
+    with pytest.raises(InputError, match="the operator was trained on the problem Advection, and not on Burgers"):
+        operator.predict(problem_named("burgers_periodic")())
+    untold = operators.train(replace(stored, info={}), "fno", **tiny)
+    assert len(untold.predict(kind(speed=2 * speed)).times) == 2
+    told = {"card": {"values": {"conductivity": {"clay": 0.2, "sand": 1.0}, "heterogeneity": 1.0, "recharge": 0.5}}}
+    layers = operators.train(replace(dataset(), info=told), "fno", **tiny)
+    with pytest.raises(InputError, match=r"on conductivity = {'clay': 0.2, 'sand': 1.0}, and not on {'clay': 0.1,"):
+        layers.predict(DARCY.sample(0, 0))
+    assert layers.predict(problem_named("darcy")(conductivity={"clay": 0.2})).values["h"].shape == (1, 17, 17)
 
 
 def test_an_evolution_is_predicted_from_its_initial_values():
