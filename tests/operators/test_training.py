@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -351,8 +351,11 @@ def run_together(commands, timeout=300):
             assert process.returncode == 0, said[-2000:]
     finally:
         for process in started:
+            process.terminate()  # torchrun ends its own, after 30 s by force
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(60)
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 TRAIN = """
