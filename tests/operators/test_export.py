@@ -55,7 +55,11 @@ def alone(path, batches, tmp_path):
     return torch.load(tmp_path / "batches.pt"), json.loads(found.stdout)
 
 
-@pytest.mark.parametrize("name", SMALL)
+QUICK = "fno"
+NAMES = [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_process_with_torch_alone_predicts_the_same_in_batches_of_any_size(name, tmp_path):
     data = smooth()
     operator = operators.train(data, name, **SMALL[name], epochs=2, batch=3)
