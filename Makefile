@@ -9,8 +9,9 @@ help:  ## list the targets
 setup:  ## build .venv, or do nothing while the lock is unchanged
 	@tools/setup.sh
 
+# One thread: small networks train several times slower on two that wait for each other.
 demo: setup  ## solve, train and compare a small suite; writes report/
-	@status=0; .venv/bin/variform bench demo --problem examples/heated_block.py --out report || status=$$?; \
+	@status=0; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} .venv/bin/variform bench demo --problem examples/heated_block.py --out report || status=$$?; \
 	echo "The report is in $(CURDIR)/report"; exit $$status
 
 test: setup  ## the quick tests
