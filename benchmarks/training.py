@@ -56,7 +56,7 @@ def main() -> None:
     record: dict[str, Any] = {"environment": {**runs.environment(), "threads": 1}, "created": runs.now()}
     rates = f"AdamW, rate {RATE} halved every {HALVE} epochs"
     size = f"darcy {RESOLUTION}^2, {TRAIN} samples, batch {BATCH}, {EPOCHS} epochs"
-    record["protocol"] = f"FNO {SETTINGS}, {size}, {rates}"
+    record["protocol"] = f"FNO {SETTINGS}, {size}, {rates}, {ROUNDS} seeds"
     record["figures"] = [
         {
             "name": name,
@@ -93,6 +93,8 @@ def _ours(dataset: Dataset, seed: int, outcome: Outcome) -> None:
         "learning_rate": RATE,
         "weight_decay": DECAY,
         "seed": seed,
+        "schedule": "step",  # the one that both have to the last digit
+        "halve": HALVE,
     }
     operator = operators.train(dataset, "fno", device="cpu", **settings)
     outcome.samples_s += [row["samples_s"] for row in operator.history[1:]]
