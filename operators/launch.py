@@ -28,6 +28,8 @@ def fabric(precision: str, device: str = "auto") -> Any:
     """A launched `lightning_fabric.Fabric` over all processes of this job.
 
     Args:
+        precision: of the settings; "64-true" says nothing to Fabric, which would round what the network gives to single
+            precision: networks and examples are made in double precision.
         device: "auto", "cpu" or "cuda".
 
     Raises:
@@ -36,6 +38,7 @@ def fabric(precision: str, device: str = "auto") -> Any:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
 
+    precision = "32-true" if precision == "64-true" else precision
     world, local = _world()
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}.get(device, device)
     if world == 1:

@@ -46,8 +46,13 @@ export SLURM_CONF=$folder/slurm.conf
 stop() {
     scancel --state=PENDING --state=RUNNING --partition=main >/dev/null 2>&1 || true
     for _ in $(seq 50); do [[ -z $(squeue --noheader 2>/dev/null) ]] && break; sleep 0.2; done
+    local pid pids=()
     for name in slurmd slurmctld munged; do
-        [[ -f $folder/$name.pid ]] && kill "$(<"$folder/$name.pid")" 2>/dev/null || true
+        [[ -f $folder/$name.pid ]] && pids+=("$(<"$folder/$name.pid")")
+    done
+    kill "${pids[@]}" 2>/dev/null || true
+    for pid in "${pids[@]}"; do  # they write into the folder until they end
+        for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
     done
     rm -rf "$folder"
 }
