@@ -14,8 +14,9 @@ demo: setup  ## solve, train and compare a small suite; writes report/
 	@status=0; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} .venv/bin/variform bench demo --problem examples/heated_block.py --out report || status=$$?; \
 	echo "The report is in $(CURDIR)/report"; exit $$status
 
+# In two processes, of one thread each; JOBS=... takes more.
 test: setup  ## the quick tests
-	.venv/bin/python -m pytest -m "not slow" -q
+	.venv/bin/python -m pytest -m "not slow" -q -n $${JOBS:-2} --dist worksteal
 
 test-slow: setup  ## the tests that take minutes
 	.venv/bin/python -m pytest -m slow -q

@@ -238,6 +238,7 @@ def _claimed(path: Path, plan: Plan) -> Iterator[Path]:
             _refuse_other_plan(f"{parts} holds a run with other settings", runs.read_record(parts, "plan.json"), plan)
         else:
             runs.write_json(stated, plan.json())
+        runs.remove_torn(path)
         yield parts
 
 

@@ -46,6 +46,13 @@ def test_a_writer_that_fails_leaves_what_was_there(old, failure, tmp_path):
     assert not old or path.read_text() == old
 
 
+def test_what_killed_writers_of_a_file_left_can_be_removed_and_nothing_else(tmp_path):
+    for name in (".d.12.h5", ".d.3456.h5", ".d.e.7.h5", ".d.x.h5", ".d.1.pt", ".dd.1.h5", "d.1.h5"):
+        (tmp_path / name).write_text("half")
+    runs.remove_torn(tmp_path / "d.h5")
+    assert names(tmp_path) == [".d.1.pt", ".d.e.7.h5", ".d.x.h5", ".dd.1.h5", "d.1.h5"]
+
+
 def test_a_writer_that_writes_nothing_leaves_what_was_there(tmp_path):
     path = tmp_path / "run.json"
     path.write_text("old")

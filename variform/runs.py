@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,6 +36,13 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_torn(path: Path) -> None:
+    """Delete what killed processes left of `atomic(path)`; for a process that alone writes there."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*{glob.escape(path.suffix)}"):
+        if re.fullmatch(r"\d+", left.name[len(path.stem) + 2 : len(left.name) - len(path.suffix)]):
+            left.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -66,7 +66,7 @@ def test_workers_and_interruptions_change_no_digit(tmp_path):
     assert (again.solved, again.digest) == (0, digests[0])  # complete already
 
 
-@pytest.mark.parametrize("name", ["darcy_lognormal", "kdv"])
+@pytest.mark.parametrize("name", ["darcy_lognormal", pytest.param("kdv", marks=pytest.mark.slow)])
 def test_ten_kills_at_random_moments_lose_nothing(name, tmp_path):
     sizes = {"darcy_lognormal": {"resolution": 17, "batch": 2}, "kdv": {"resolution": 32, "batch": 2, "mesh": 64}}[name]
     options = [f"--{key}={value}" for key, value in sizes.items()]
