@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -121,7 +122,10 @@ class UNO(OnBox):
     def __init__(
         self, layout: Layout, *, modes: int = 12, width: int = 32, padding: float = 0.25, places: int = 0
     ) -> None:
+        from neuralop.layers.fno_block import FNOBlocks
         from neuralop.models import UNO as Network
+
+        from variform.operators.networks.spectral import SpectralConvolution
 
         at_least(modes=modes, width=width)
         dim, few = layout.dim, max(1, modes // 2)
@@ -136,5 +140,6 @@ class UNO(OnBox):
                 uno_scalings=[[s] * dim for s in (1.0, 0.5, 1.0, 1.0, 2.0)],
                 channel_mlp_skip="linear",
                 positional_embedding=None,
+                operator_block=partial(FNOBlocks, conv_module=SpectralConvolution),
             )
         super().__init__(network, layout.periodic, padding, places)

@@ -13,9 +13,10 @@ from torch import Tensor
 class SpectralConvolution(SpectralConv):
     """`neuraloperator`'s spectral convolution, with its weights: v_hat_k = W_k u_hat_k on the lowest modes, else 0.
 
-    A few modes of many are reached quicker by matrix products than by a transform of all of them. Two things differ:
-    on grids with an odd number of points along an axis but the last, frequencies are the right ones (version 2.0 takes
-    fftshift for its own inverse, which moves them by one), and double precision stays double.
+    A few modes of many are reached quicker by matrix products than by a transform of all of them. Three things differ,
+    the first two along all axes but the last: on grids with an odd number of points, frequencies are the right ones
+    (version 2.0 takes fftshift for its own inverse, which moves them by one); onto another grid, negative frequencies
+    go where they belong (it cuts or pads the upper end); and double precision stays double.
     """
 
     def forward(self, x: Tensor, output_shape: Sequence[int] | None = None) -> Tensor:

@@ -66,6 +66,18 @@ def test_another_output_grid_samples_the_same_function():
     assert torch.allclose(fine[..., ::2, ::3], ours(x), atol=1e-4)
 
 
+def test_layers_that_halve_the_grid_keep_the_negative_frequencies_too():
+    """The library's cut them off along all axes but the last, in its U-shaped network."""
+    theirs, ours = both((6, 6), resolution_scaling_factor=[0.5, 0.5])
+    x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    half = ours(x)
+    assert torch.allclose(half, ours(x, output_shape=(16, 16))[..., ::2, ::2], atol=1e-5)
+    assert not torch.allclose(theirs(x), half, atol=1e-2 * float(half.detach().abs().max()))
+    layers = build("uno", Layout(1, 1, 2, (True, True)), {"modes": 6, "width": 8}).modules()
+    kinds = {type(layer) for layer in layers if isinstance(layer, SpectralConv)}
+    assert kinds == {SpectralConvolution}
+
+
 def test_fields_of_odd_and_even_grids_give_one_function():
     """A band-limited input on 20 and 25 points: outputs agree where the points do."""
     torch.manual_seed(0)
@@ -77,3 +89,14 @@ def test_fields_of_odd_and_even_grids_give_one_function():
         u = torch.sin(2 * np.pi * x) * torch.cos(4 * np.pi * y) + torch.cos(2 * np.pi * (x + y))
         found.append(network(u[None, None], Support(torch.stack([x, y])[None]))[0, 0, :: n // 5, :: n // 5])
     assert torch.allclose(*found, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fno", "tfno", "codano"])
+def test_networks_are_those_of_the_library_on_even_grids(name, monkeypatch):
+    torch.manual_seed(0)
+    network = build(name, Layout(1, 1, 2, (True, True)), {"modes": 6, "width": 8})
+    u, x = torch.randn(2, 1, 24, 32), torch.rand(1, 2, 24, 32)
+    ours, calls, plain = network(u, Support(x)), [], SpectralConv.forward
+    monkeypatch.setattr(SpectralConvolution, "forward", lambda *given, **more: calls.append(1) or plain(*given, **more))
+    theirs = network(u, Support(x))
+    assert calls and torch.allclose(ours, theirs, atol=1e-5 * float(theirs.detach().abs().max()))
