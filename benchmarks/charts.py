@@ -24,7 +24,7 @@ def charts(task: TaskResults, looks: dict[str, Look]) -> dict[str, Chart]:
         "sizes": curves.sizes(rows, floor),
         "resolution": curves.resolutions(rows, task.sets, floor),
         "frames": curves.frames(rows),
-        "loss": curves.training(rows),
+        "loss": curves.training(rows, "epoch" if task.sets else "step"),
     }
     return {name: chart for name, chart in made.items() if chart}
 

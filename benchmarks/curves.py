@@ -160,8 +160,8 @@ def _band(curve: Curve) -> dict[str, Any]:
     }
 
 
-def training(rows: list[Entry]) -> Chart | None:
-    """Loss against step, a curve a trained row."""
+def training(rows: list[Entry], time: str) -> Chart | None:
+    """Loss against the step or epoch, which `time` says, a curve a trained row."""
     curves = [(e, _thin(e.row.history)) for e in _dashed(e for e in rows if e.row.history)]
     if not curves:
         return None
@@ -170,10 +170,10 @@ def training(rows: list[Entry]) -> Chart | None:
             "type": "scatter",
             "mode": "lines",
             "name": e.name,
-            "x": [step for step, _ in kept],
+            "x": [at for at, _ in kept],
             "y": [drawn(loss) for _, loss in kept],
             "line": {"color": e.look.colour, "width": 1.6, "dash": e.look.dash},
-            "hovertemplate": f"{e.name}<br>step %{{x}}<br>loss %{{y:.2e}}<extra></extra>",
+            "hovertemplate": f"{e.name}<br>{time} %{{x}}<br>loss %{{y:.2e}}<extra></extra>",
         }
         for e, kept in curves
     ]
@@ -182,10 +182,10 @@ def training(rows: list[Entry]) -> Chart | None:
         "Training",
         "Loss of the training shown in the pictures. Losses of different methods are different quantities: compare "
         "shapes, not heights.",
-        f"Training loss against step of {', '.join(f'{e.number} {e.row.label}' for e, _ in curves)}.",
+        f"Training loss against {time} of {', '.join(f'{e.number} {e.row.label}' for e, _ in curves)}.",
         [Key(e.look, e.row.label, e.number) for e, _ in curves],
         with_ends(
-            panel(traces, AXIS | {"rangemode": "tozero"} | titled("step"), log_axis(losses or [1.0]) | titled("loss")),
+            panel(traces, AXIS | {"rangemode": "tozero"} | titled(time), log_axis(losses or [1.0]) | titled("loss")),
             [(e.number, *kept[-1]) for e, kept in curves],
         ),
     )

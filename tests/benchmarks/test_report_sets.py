@@ -124,6 +124,7 @@ def test_charts_have_keys_and_words_for_those_who_do_not_see_them(page):
     assert [name for name, _ in names] == ["cost", "shift", "sizes", "resolution", "frames", "loss"]
     assert all(re.search(r"FNO|\d × 10", alt) for _, alt in names)
     assert page.count('<ul class="key">') == 6 and page.count("<summary>The numbers</summary>") == 3
+    assert "Training loss against epoch of" in page
 
 
 def test_every_picture_has_words(page):
