@@ -213,7 +213,11 @@ class _Writer:
         if path not in self.file:
             one = values.shape[1:]
             if grows or not one:
-                per = max(1, min(self.count, 1024)) if not one else max(1, CHUNK_BYTES // values[:1].nbytes or 1)
+                per = (
+                    max(1, min(self.count, 1024))
+                    if not one
+                    else max(1, CHUNK_BYTES // (values.itemsize * math.prod(one)))
+                )
                 chunks = (per, *one)
             else:
                 chunks = (1, *one)

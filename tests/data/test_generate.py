@@ -16,6 +16,7 @@ import pytest
 from variform.data import generate, plan_of, read
 from variform.data.check import check
 from variform.data.recipes import RECIPES, find
+from variform.data.solved import is_checked
 from variform.errors import ComputationError, InputError
 from variform.problems import load
 from variform.solvers import fem
@@ -64,6 +65,15 @@ def test_workers_and_interruptions_change_no_digit(tmp_path):
     assert np.array_equal(a.read("h", slice(4, 8)), b.read("h"))  # a stream may be made piece by piece
     again = generate(plan, tmp_path / "1.h5")
     assert (again.solved, again.digest) == (0, digests[0])  # complete already
+
+
+def test_a_stream_may_begin_with_samples_that_none_integrates_again(tmp_path):
+    plan = plan_of("kdv", 4, seed=1, resolution=16, mesh=32, batch=2, steps=400, snapshots=4, splits={"test": 4})
+    checked = [is_checked(1, index, 4) is not None for index in range(400)]
+    first = next(i for i in range(1, 400) if checked[i : i + 4] == [False, False, False, True])
+    generate(replace(plan, first=first), tmp_path / "d.h5")
+    with h5py.File(tmp_path / "d.h5") as file:
+        assert file["variform/check/sample"][()].tolist() == [first + 3]
 
 
 @pytest.mark.parametrize("name", ["darcy_lognormal", pytest.param("kdv", marks=pytest.mark.slow)])
