@@ -27,7 +27,7 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], record: dict[str, 
     path = folder / f"step-{step:08d}.pt"
     write_tensors(path, tensors)
     write_json(folder / RECORD, {**record, "step": step, "file": path.name, "sha256": _digest(path)})
-    for old in (*folder.glob("step-*.pt"), *folder.glob(".*")):  # of steps before, and what kills left half-written
+    for old in (*folder.glob("step-*.pt"), *folder.glob(".step-*"), *folder.glob(".last.*")):  # hidden: torn by kills
         if old != path:
             old.unlink()
 

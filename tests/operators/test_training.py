@@ -476,3 +476,11 @@ def test_a_slurm_job_of_several_tasks_without_srun_is_told_how_to_launch(monkeyp
         monkeypatch.setenv("SLURM_JOB_NAME", name)
         with pytest.raises(InputError, match=r"4 tasks, but this process trains alone: start it by `srun variform tra"):
             operators.train(smooth(), "fno")
+
+
+def test_what_a_kill_left_half_written_goes_with_the_next_checkpoint(tmp_path):
+    torn, foreign = (tmp_path / name for name in (".step-00000003.77.pt", ".nfs0001"))
+    for path in (torn, foreign):
+        path.write_bytes(b"half")
+    checkpoint.save(tmp_path, 4, {"a": torch.ones(2)}, {"epoch": 1})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [foreign.name, "last.json", "step-00000004.pt"]
